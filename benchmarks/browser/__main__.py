@@ -49,7 +49,7 @@ def run(browser: BrowserContext, package: Path, folder: Path, scale: Scale) -> R
     for number in range(scale.rounds):
         print(f"round {number + 1} of {scale.rounds}", file=sys.stderr, flush=True)
         for peer in shuffle.sample(["swarm", "plain"], 2):
-            arguments = f"{peer}-{number}", scale.calls, scale.batches, scale.records
+            arguments = f"{peer}-{number}", scale.calls, scale.batches, scale.records, scale.large
             times = tab.value(PLAIN, arguments) if peer == "plain" else tab.call("timings.measure", *arguments)
             for kind, milliseconds in times.items():
                 measurements.setdefault((kind, peer), []).append(milliseconds)

@@ -13,7 +13,9 @@ page, on new databases. A round's own figure is the median of {calls} calls, one
 batches of {records:,} records. Documents have 40 words each; every tenth has both words that are searched for. `±` is
 half the distance between the fastest and the slowest round. Durability is `relaxed` for both. Plain JavaScript stores
 objects with two indexes (documents with one) and checks nothing; `WasmStorage` is Python, and does all that it
-promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them.
+promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them. A timer that
+fires as often as it can tells how late the event loop is: its longest delay while the call runs. `WasmStorage` stores
+long bytes in pieces; plain JavaScript stores them as one value, and does not copy them into Python's memory.
 """
 KINDS = {
     "put": "Store a task",
@@ -29,6 +31,12 @@ KINDS = {
     "list documents": "List {records:,} documents of a collection, by key (all of them)",
     "search documents": "Search {records:,} documents for two words, ranked (all of them)",
     "filter documents": "Find by a value in their JSON 20 of {records:,} documents (all of them)",
+    "put large": "Put a document of {megabytes} MB of bytes",
+    "put large, late": "– it makes the event loop late by",
+    "get large": "Read a document of {megabytes} MB by its key",
+    "get large, late": "– it makes the event loop late by",
+    "update large": "Read a document of {megabytes} MB, change it and write it if its version is the same",
+    "update large, late": "– it makes the event loop late by",
 }
 
 
@@ -55,10 +63,11 @@ def _lines(results: Results) -> Iterator[str]:
 def _table(results: Results) -> Iterator[str]:
     yield "| ms | `WasmStorage` | plain JavaScript | times |"
     yield "|---|---:|---:|---:|"
+    scale = SCALES[results.scale]
     for kind, title in KINDS.items():
         ours, plain = (next(row for row in results.of(kind) if row.peer == peer) for peer in ("swarm", "plain"))
         times = f"{ours.median / plain.median:.1f}" if plain.median else "–"
-        what = title.format(records=SCALES[results.scale].records)
+        what = title.format(records=scale.records, megabytes=scale.large // 1_000_000)
         yield f"| {what} | {_cell(ours)} | {_cell(plain)} | {times} |"
 
 

@@ -84,6 +84,60 @@ async function measureDocuments(name, calls, batches, records) {
   return times;
 }
 
+async function measureLarge(name, times, size) {
+  const database = await open(name);
+  const values = [0, 1].map((number) => new Uint8Array(size).fill(number));
+  const writing = () => database.transaction(["documents"], "readwrite", { durability: "relaxed" });
+  const place = ["large", "1"];
+  const large = (data, version) => ({ ...document("large", 0), key: "1", data, version });
+  const calls = {
+    "put large": () => {
+      const transaction = writing();
+      transaction.objectStore("documents").put(large(values[0], 1));
+      return finished(transaction);
+    },
+    "get large": () => answered(database.transaction(["documents"]).objectStore("documents").get(place)),
+    "update large": () => {
+      const transaction = writing();
+      const store = transaction.objectStore("documents");
+      store.get(place).onsuccess = ({ target: { result: { version } } }) =>
+        store.put(large(values[version % 2], version + 1));
+      return finished(transaction);
+    },
+  };
+  const found = {};
+  for (const [kind, call] of Object.entries(calls)) {
+    const measured = [];
+    for (let number = 0; number < times; number++) measured.push(await timeAndDelay(call));
+    found[kind] = median(measured.map(([time]) => time));
+    found[`${kind}, late`] = median(measured.map(([, delay]) => delay));
+  }
+  database.close();
+  return found;
+}
+
+// How long a call takes, and the longest time between two turns of the event loop meanwhile.
+async function timeAndDelay(call) {
+  const { port1, port2 } = new MessageChannel();
+  let longest = 0;
+  let before = performance.now();
+  port1.onmessage = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - before);
+    before = now;
+    port2.postMessage(null);
+  };
+  port2.postMessage(null);
+  const start = performance.now();
+  await call();
+  const taken = performance.now() - start;
+  await new Promise((resolve) => setTimeout(resolve));
+  port1.close();
+  return [taken, longest];
+}
+
+const median = (times) => times.sort((one, other) => one - other)[Math.floor(times.length / 2)];
+
 async function milliseconds(rounds, call) {
   const times = [];
   for (let place = 0; place < rounds; place++) {
@@ -91,10 +145,10 @@ async function milliseconds(rounds, call) {
     await call(place);
     times.push(performance.now() - start);
   }
-  return times.sort((one, other) => one - other)[Math.floor(times.length / 2)];
+  return median(times);
 }
 
-export async function measure(name, calls, batches, records) {
+export async function measure(name, calls, batches, records, large) {
   const database = await open(name);
   const writing = () => database.transaction(["tasks"], "readwrite", { durability: "relaxed" });
   const tasks = (transaction) => transaction.objectStore("tasks");
@@ -146,5 +200,6 @@ export async function measure(name, calls, batches, records) {
     answered(other.transaction(["tasks"]).objectStore("tasks").index("pending").getAll(range)));
   other.close();
   Object.assign(times, await measureDocuments(`${name}-documents`, calls, batches, records));
+  Object.assign(times, await measureLarge(`${name}-large`, batches, large));
   return JSON.stringify(times);
 }

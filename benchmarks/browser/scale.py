@@ -11,8 +11,10 @@ class Scale(NamedTuple):
     calls: int
     batches: int
     records: int
+    large: int
+    """Bytes of a large document."""
 
 
-FULL = Scale("full", rounds=7, calls=100, batches=3, records=1000)
-SMOKE = Scale("smoke", rounds=2, calls=2, batches=1, records=10)
+FULL = Scale("full", rounds=7, calls=100, batches=3, records=1000, large=20_000_000)
+SMOKE = Scale("smoke", rounds=2, calls=2, batches=1, records=10, large=1_000_000)
 SCALES = {scale.name: scale for scale in (FULL, SMOKE)}

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import perf_counter
@@ -45,7 +46,7 @@ async def milliseconds(rounds: int, call: Callable[[int], Awaitable[object]]) ->
     return median(times) * 1000
 
 
-async def measure(name: str, calls: int, batches: int, records: int) -> dict[str, float]:
+async def measure(name: str, calls: int, batches: int, records: int, large: int) -> dict[str, float]:
     """Time each kind of work on a fresh database."""
     async with await WasmStorage.open(name) as storage:
         ids = [f"single-{place}" for place in range(calls)]
@@ -58,6 +59,7 @@ async def measure(name: str, calls: int, batches: int, records: int) -> dict[str
             "change": await milliseconds(calls, lambda place: _count(storage, ids[place])),
             "select": await _measure_select(f"{name}-select", batches, records),
             **await _measure_documents(f"{name}-documents", calls, batches, records),
+            **await _measure_large(f"{name}-large", batches, large),
         }
 
 
@@ -89,6 +91,52 @@ async def _measure_documents(name: str, calls: int, batches: int, records: int) 
             ),
             "filter documents": await milliseconds(batches, lambda _: storage.repository(DocumentModel).query(find)),
         }
+
+
+async def _measure_large(name: str, times: int, size: int) -> dict[str, float]:
+    """Time a document of many bytes, and how late it makes the event loop."""
+    values = [bytes([number]) * size for number in range(2)]
+    place = ("large",)
+    id = DocumentModel.id_of(place, "1")
+
+    def changed(document: DocumentModel) -> None:
+        document.data = values[document.version % 2]
+
+    async with await WasmStorage.open(name) as storage:
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "put large": lambda: storage.put_documents([DocumentModel.new(place, "1", data=values[0])]),
+            "get large": lambda: storage.get_document(place, "1"),
+            "update large": lambda: storage.modify(DocumentModel, id, changed),
+        }
+        found: dict[str, float] = {}
+        for kind, call in calls.items():
+            measured = [await _time_and_delay(call) for _ in range(times)]
+            found[kind] = median(time for time, _ in measured)
+            found[f"{kind}, late"] = median(delay for _, delay in measured)
+        return found
+
+
+async def _time_and_delay(call: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """Return how long a call takes, and the longest time between two turns of the event loop meanwhile."""
+    longest = 0.0
+
+    async def turn() -> None:
+        nonlocal longest
+        while True:
+            start = perf_counter()
+            await asyncio.sleep(0)
+            longest = max(longest, perf_counter() - start)
+
+    turning = asyncio.ensure_future(turn())
+    await asyncio.sleep(0)
+    start = perf_counter()
+    await call()
+    taken = perf_counter() - start
+    await asyncio.sleep(0)
+    turning.cancel()
+    with suppress(asyncio.CancelledError):
+        await turning
+    return taken * 1000, longest * 1000
 
 
 async def _batch(storage: Storage, prefix: str, records: int) -> None:

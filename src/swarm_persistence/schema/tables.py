@@ -155,7 +155,9 @@ class Table(Generic[M]):
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
-        self.may_be_large = any(column.kind in BINARY_KINDS for column in self.columns)
+        self.binary_places = tuple(place for place, column in enumerate(self.columns) if column.kind in BINARY_KINDS)
+        """The positions of the columns that hold bytes."""
+        self.may_be_large = bool(self.binary_places)
         """Whether a row may hold megabytes."""
         self.large_places = tuple(place for place, column in enumerate(self.columns) if column.kind in LARGE_KINDS)
         """The positions of the columns that may be large."""

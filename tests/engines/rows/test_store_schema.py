@@ -23,6 +23,7 @@ STORES_OF_VERSION = {
     8: "5310",
     9: "f774",
     10: "b9eb",
+    11: "b179",
 }
 """A short sum of the stores of each version. If yours differs, add a version to `VERSIONS`, and its sum here."""
 

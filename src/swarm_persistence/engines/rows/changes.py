@@ -180,7 +180,8 @@ class Changes:
 
     def take(self, query: Query[Any]) -> list[Any]:
         decode = codec_of(query.table.model).decode
-        return [decode(row) for row in self._delete(query)]
+        rows = self._source_of(query.table).completed(self._delete(query), query.table.binary_places)
+        return [decode(row) for row in rows]
 
     def update(self, query: Query[Any], changes: Mapping[str, Change]) -> int:
         source = self._source_of(query.table)
@@ -201,14 +202,15 @@ class Changes:
         if any(rows_of(self._source_of(each.table), each) for each in unless):
             return []
         source = self._source_of(query.table)
-        places = [query.table.positions[name] for name in fields]
-        decode = codec_of(query.table.model).decode
         is_marked = _is_marked(query.table, changes)
-        records: list[Any] = []
-        for row in rows_of(source, resolved(query, self._source_of)):
-            claimed = self._change(source, row, self._changed(query.table, row, changes), is_marked)
-            records.append(tuple([claimed[place] for place in places]) if places else decode(claimed))
-        return records
+        claimed = [
+            self._change(source, row, self._changed(query.table, row, changes), is_marked)
+            for row in rows_of(source, resolved(query, self._source_of))
+        ]
+        if fields:
+            places = [query.table.positions[name] for name in fields]
+            return [tuple([row[place] for place in places]) for row in claimed]
+        return [*map(codec_of(query.table.model).decode, source.completed(claimed, query.table.binary_places))]
 
     def delete(self, query: Query[Any]) -> int:
         return len(self._delete(query))

@@ -1,7 +1,7 @@
 """The tables as a transaction sees them: its own writes over the committed rows, unchanged until it commits."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from swarm_persistence.engines.rows.planner import AccessPath
@@ -29,6 +29,8 @@ class Difference(NamedTuple):
     table: Table[Any]
     removed: list[Row]
     """The committed rows that it deletes."""
+    replaced: list[Row]
+    """The committed rows that it updates, as they were."""
     put: list[Row]
     """The rows that it adds or updates."""
 
@@ -70,6 +72,9 @@ class OverlayTable:
             return sum(1 for _ in self.scan(path))
         return self._base.count(path) + self._own.count(path)
 
+    def completed(self, rows: list[Row], places: Sequence[int]) -> list[Row]:
+        return self._base.completed(rows, places)
+
     def add(self, row: Row) -> None:
         self._own.add(row)
 
@@ -108,9 +113,10 @@ class OverlayTable:
 
     def difference(self) -> "Difference":
         """Return what the transaction has written here."""
-        own = self._own.rows
-        removed = [self._base.rows[sequence] for sequence in self._hidden if sequence not in own]
-        return Difference(self.table, removed, list(own.values()))
+        own, base = self._own.rows, self._base.rows
+        removed = [base[sequence] for sequence in self._hidden if sequence not in own]
+        replaced = [base[sequence] for sequence in self._hidden if sequence in own]
+        return Difference(self.table, removed, replaced, list(own.values()))
 
     def _hide(self, row: Row) -> None:
         sequence: Any = row[-1]

@@ -53,11 +53,28 @@ def finish(read: Read[Any], found: Any) -> Any:
 
 
 def _get(read: Get[Any], source_of: SourceOf) -> Row | None:
-    row = source_of(read.table).get(read.id)
-    return row if row is None or read.table.expiry is None or not has_expired(read.table, row) else None
+    table = read.table
+    source = source_of(table)
+    row = source.get(read.id)
+    if row is None or (table.expiry is not None and has_expired(table, row)):
+        return None
+    return source.completed([row], table.binary_places)[0] if table.binary_places else row
 
 
-def _rows(read: Select[Any] | Page[Any] | Values | Sizes, source_of: SourceOf) -> list[Row]:
+def _rows(read: Select[Any] | Page[Any], source_of: SourceOf) -> list[Row]:
+    table = read.query.table
+    source = source_of(table)
+    return source.completed(rows_of(source, resolved(read.query, source_of)), table.binary_places)
+
+
+def _rows_of_values(read: Values, source_of: SourceOf) -> list[Row]:
+    table = read.query.table
+    source = source_of(table)
+    places = [place for place in table.binary_places if table.names[place] in read.fields]
+    return source.completed(rows_of(source, resolved(read.query, source_of)), places)
+
+
+def _rows_of_sizes(read: Sizes, source_of: SourceOf) -> list[Row]:
     return rows_of(source_of(read.query.table), resolved(read.query, source_of))
 
 
@@ -126,10 +143,10 @@ _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Get: _get,
     Select: _rows,
     Page: _rows,
-    Values: _rows,
+    Values: _rows_of_values,
     FirstOfEach: _first_of_each,
     IsAny: _is_any,
-    Sizes: _rows,
+    Sizes: _rows_of_sizes,
     Count: _count,
     Aggregate: _aggregate,
     LastSequence: _last_sequence,

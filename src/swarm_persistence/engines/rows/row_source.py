@@ -1,6 +1,6 @@
 """What the evaluator needs of a table: to find rows by id or access path, count them, and change one at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from swarm_persistence.engines.rows.planner import AccessPath
@@ -27,6 +27,10 @@ class RowSource(Protocol):
 
     def count(self, path: AccessPath) -> int:
         """Count the rows on an access path."""
+        ...
+
+    def completed(self, rows: list[Row], places: Sequence[int]) -> list[Row]:
+        """Return rows of this table that hold their bytes at these positions: a stored row may hold a reference."""
         ...
 
     def add(self, row: Row) -> None:

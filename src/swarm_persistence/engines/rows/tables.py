@@ -1,6 +1,6 @@
 """The rows of one table in memory, with its indexes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from swarm_persistence.engines.rows.indexes import RowIndex, keys_of
@@ -64,6 +64,9 @@ class RowTable:
 
     def count(self, path: AccessPath) -> int:
         return sum(1 for _ in self.scan(path)) if path.ids is not None else self._index(path.index).count(path)
+
+    def completed(self, rows: list[Row], places: Sequence[int]) -> list[Row]:
+        return rows
 
     def add(self, row: Row) -> None:
         sequence: Any = row[-1]

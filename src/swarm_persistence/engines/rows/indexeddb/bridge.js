@@ -6,7 +6,9 @@
   "use strict";
 
   const META = "meta";
+  const PIECES = "pieces";
   const EMPTY = "[]";
+  const UPGRADE = 0; // the number of the transaction that upgrades the database
   const hasDirections = typeof IDBIndex !== "undefined" && "getAllRecords" in IDBIndex.prototype;
 
   const isEmpty = (lower, upper) => lower !== null && upper !== null && lower >= upper;
@@ -15,6 +17,8 @@
     if (lower === null) return upper === null ? null : IDBKeyRange.upperBound(upper, true);
     return upper === null ? IDBKeyRange.lowerBound(lower) : IDBKeyRange.bound(lower, upper, false, true);
   }
+
+  const allPieces = (id) => IDBKeyRange.bound([id], [id, []]); // an array sorts after every number
 
   // The bytes of records travel beside their texts, in the order of the marks in these.
   function giveRecords(done, records) {
@@ -34,14 +38,14 @@
   }
 
   const fetchers = {
-    get(transaction, done, name, ids) {
+    get(transaction, done, python, name, ids) {
       const store = transaction.objectStore(name);
       const requests = ids.map((id) => store.get(id));
       // Requests are answered in order, so all are done when the last one is.
       requests.at(-1).onsuccess = () => giveRecords(done, requests.map(({ result }) => result));
     },
 
-    range(transaction, done, name, indexName, lower, upper, isBackward, limit) {
+    range(transaction, done, python, name, indexName, lower, upper, isBackward, limit) {
       if (isEmpty(lower, upper)) return done(EMPTY);
       const index = transaction.objectStore(name).index(indexName);
       const range = rangeOf(lower, upper);
@@ -56,28 +60,43 @@
       }
     },
 
-    count(transaction, done, name, indexName, lower, upper) {
+    count(transaction, done, python, name, indexName, lower, upper) {
       if (isEmpty(lower, upper)) return done("0");
       const request = transaction.objectStore(name).index(indexName).count(rangeOf(lower, upper));
       request.onsuccess = () => done(String(request.result));
     },
 
     // The bytes of a store's records: text, keys included, is counted as UTF-8.
-    size(transaction, done, name) {
+    size(transaction, done, python, name) {
       let total = 0;
       const encoder = new TextEncoder();
       transaction.objectStore(name).openCursor().onsuccess = ({ target: { result: cursor } }) => {
         if (!cursor) return done(String(total));
-        for (const value of Object.values(cursor.value)) {
-          if (Array.isArray(value)) for (const blob of value) total += blob.byteLength;
-          else total += encoder.encode(value).length;
+        for (const value of Object.values(cursor.value).flat()) {
+          total += value.byteLength ?? encoder.encode(value).length;
         }
         cursor.continue();
       };
     },
+
+    // Long bytes, piece by piece: the next one is requested when Python has taken this one, so that the event loop goes
+    // on between them. The answer is a row of one mark.
+    pieces(transaction, done, python, name, id, size) {
+      const store = transaction.objectStore(name);
+      const receive = (number, start) => {
+        store.get([id, number]).onsuccess = ({ target: { result } }) => {
+          if (result === undefined) return done("[null]");
+          const [piece] = result.b;
+          if (!python.receive(id, size, start, piece)) return transaction.abort();
+          const end = start + piece.byteLength;
+          return end < size ? receive(number + 1, end) : done("[[{}]]", [id]);
+        };
+      };
+      receive(0, 0);
+    },
   };
 
-  function fetchAll(transaction, requests, done) {
+  function fetchAll(transaction, requests, python, done) {
     const answers = new Array(requests.length);
     const blobs = new Array(requests.length).fill([]);
     let missing = requests.length;
@@ -87,17 +106,18 @@
         answers[place] = answer;
         blobs[place] = bytes;
         if (--missing === 0) done(`[${answers.join(",")}]`, blobs.flat());
-      }, ...details);
+      }, python, ...details);
     });
   }
 
   // A message is a line of JSON, followed by a line for each row to put. `bytes` are those of all these rows.
-  function write(transaction, { remove, put, meta }, rows, bytes) {
+  function write(transaction, { remove, drop, put, meta }, rows, bytes) {
     const tables = [...Object.keys(remove ?? {}), ...Object.keys(put ?? {})];
     for (const [name, ids] of Object.entries(remove ?? {})) {
       const store = transaction.objectStore(name);
       for (const id of ids) store.delete(id);
     }
+    for (const id of drop ?? []) transaction.objectStore(PIECES).delete(allPieces(id));
     let place = 0;
     let taken = 0;
     for (const [name, { keys, records, blobs }] of Object.entries(put ?? {})) {
@@ -116,19 +136,40 @@
     return tables;
   }
 
+  // Stores what Python gives piece by piece, each when the one before is stored, so that the event loop goes on between.
+  function putPieces(transaction, python, done) {
+    const piece = python.piece();
+    if (piece === undefined) return transaction.abort();
+    if (!piece.length) return done();
+    const [id, bytes] = piece;
+    transaction.objectStore(PIECES).put({ id, b: [bytes] }).onsuccess = () => putPieces(transaction, python, done);
+    return undefined;
+  }
+
   // Runs the messages of one Python generator until it requests nothing more; adds the written tables to `tables`.
-  function drive(transaction, number, message, python, tables) {
+  function drive(transaction, message, python, tables) {
     const [text, bytes] = typeof message === "string" ? [message, []] : message;
     const [first, ...rows] = text.split("\n");
     const order = JSON.parse(first);
     for (const table of write(transaction, order, rows, bytes)) tables.add(table);
-    if (!order.fetch) return order.isLast && transaction.commit?.();
-    fetchAll(transaction, order.fetch, (answers, blobs) => {
-      const next = python.answer(number, answers, blobs);
-      if (next === undefined) transaction.abort();
-      else drive(transaction, number, next, python, tables);
-    });
+    const goOn = () => {
+      if (!order.fetch) return order.isLast && transaction.commit?.();
+      return fetchAll(transaction, order.fetch, python, (answers, blobs) => {
+        const next = python.answer(answers, blobs);
+        if (next === undefined) transaction.abort();
+        else drive(transaction, next, python, tables);
+      });
+    };
+    if (order.hasPieces) putPieces(transaction, python, goOn);
+    else goOn();
   }
+
+  // Python's functions for one transaction.
+  const exchangeOf = (python, number) => ({
+    answer: (answers, blobs) => python.answer(number, answers, blobs),
+    piece: () => python.piece(number),
+    receive: (...details) => python.receive(number, ...details),
+  });
 
   function start(transaction, number, message, python) {
     transaction.onabort = () => {
@@ -137,7 +178,7 @@
     };
     const tables = new Set();
     try {
-      drive(transaction, number, message, python, tables);
+      drive(transaction, message, exchangeOf(python, number), tables);
       return tables;
     } catch (error) {
       transaction.abort();
@@ -297,7 +338,8 @@
         transaction.onabort = () => { failure ??= transaction.error?.name ?? null; };
         try {
           shape(database, transaction, JSON.parse(stores));
-          drive(transaction, oldVersion, message, { answer: python.upgrade }, new Set());
+          const answer = (answers, blobs) => python.upgrade(oldVersion, answers, blobs);
+          drive(transaction, message, { ...exchangeOf(python, UPGRADE), answer }, new Set());
         } catch (error) {
           failure = error.name;
           transaction.abort();

@@ -1,9 +1,10 @@
 """Connects Python to JavaScript: transactions, locks and notifications, each answered by calling a Python function."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from importlib.resources import files
+from io import BytesIO
 from itertools import count
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -19,6 +20,9 @@ Settled = Callable[[BaseException | None], None]
 
 Opened = Callable[[str, str, BaseException | None], None]
 """Is called with the name and the text of a failure to open, and what an upgrade raised; two empty texts on success."""
+
+_UPGRADE = 0
+"""The number of the transaction that upgrades the database."""
 
 Upgrade = Generator[str, tuple[int, str], str]
 """An exchange inside the transaction that upgrades the database, which is sent its old version with each answer."""
@@ -77,13 +81,14 @@ class Bridge:
         self._answers: dict[int, Callable[[str], str]] = {}
         self._settled: dict[int, Settled] = {}
         self._failures: dict[int, BaseException] = {}
+        self._sending: dict[int, Iterator[tuple[tuple[str, int], memoryview]]] = {}
+        self._receiving: dict[int, dict[str, BytesIO]] = {}
         self._waiting: dict[int, Callable[[str], None]] = {}
         self._released: dict[int, Callable[[], None]] = {}
         self._ends: list[asyncio.Future[None]] = []
         self._connection: Any = None
         self._opened: Opened
         self._upgrade: Upgrade
-        self._upgrade_failure: BaseException | None = None
 
     def open(self, opening: OpenRequest, upgrade: Upgrade, opened: Opened) -> None:
         """Open the database, and run the upgrade if it is new, or older than the requested version."""
@@ -95,7 +100,7 @@ class Bridge:
             version,
             stores,
             durability,
-            _to_js(_next_message(upgrade, None)),
+            self._to_js(_UPGRADE, _next_message(upgrade, None)),
             _milliseconds(seconds),
             self._callbacks(),
         )
@@ -115,13 +120,13 @@ class Bridge:
             settled(None)
             return
         number = self._register(answer, settled)
-        self._call(number, "transact", _to_js(message), False, 0)
+        self._call(number, "transact", self._to_js(number, message), False, 0)
 
     def write(self, exchange: Exchange[str], settled: Settled, lock: int) -> None:
         """Run an exchange in a transaction under a lock; it commits what the exchange returns."""
         message = _next_message(exchange, None)
         number = self._register(lambda text: _next_message(exchange, text), settled)
-        self._call(number, "transact", _to_js(message), True, lock)
+        self._call(number, "transact", self._to_js(number, message), True, lock)
 
     async def fetch(self, message: str) -> str:
         """Return the answer to a message, from a transaction of its own."""
@@ -203,6 +208,8 @@ class Bridge:
     def _forget(self, number: int) -> BaseException | None:
         self._answers.pop(number, None)
         self._settled.pop(number, None)
+        self._sending.pop(number, None)
+        self._receiving.pop(number, None)
         if not self._settled:
             self._tell_end()
         return self._failures.pop(number, None)
@@ -218,6 +225,8 @@ class Bridge:
 
         functions = {
             "answer": self._on_answer,
+            "piece": self._on_piece,
+            "receive": self._on_receive,
             "settle": self._on_settle,
             "locked": self._on_lock,
             "released": self._on_release,
@@ -229,9 +238,31 @@ class Bridge:
 
         return to_js({name: create_proxy(each) for name, each in functions.items()}, dict_converter=Object.fromEntries)
 
+    def _to_js(self, number: int, message: str) -> Any:
+        """Return a message as JavaScript takes it: a text, or an array of it and an array of bytes."""
+        if not isinstance(message, TextWithBytes):
+            return message
+        from pyodide.ffi import to_js
+
+        self._sending[number] = message.pieces()
+        return to_js([str(message), list(message.blobs)])
+
+    def _from_js(self, number: int, text: str, blobs: Any) -> str:
+        """Return an answer; of bytes in pieces, which have been received, JavaScript gives the id."""
+        if not blobs.length:
+            return text
+        # A `BytesIO` of exactly this size gives the bytes themselves, without a copy.
+        return TextWithBytes(
+            text,
+            [
+                self._receiving[number].pop(blob).getvalue() if isinstance(blob, str) else blob.to_bytes()
+                for blob in blobs
+            ],
+        )
+
     def _on_answer(self, number: int, text: str, blobs: Any) -> Any:
         try:
-            return _to_js(self._answers[number](_from_js(text, blobs)))
+            return self._to_js(number, self._answers[number](self._from_js(number, text, blobs)))
         except BaseException as error:
             # An exception cannot pass through JavaScript, so it is raised after the transaction has been aborted.
             self._failures[number] = error
@@ -239,13 +270,39 @@ class Bridge:
 
     def _on_upgrade(self, version: int, text: str, blobs: Any) -> Any:
         try:
-            return _to_js(_next_message(self._upgrade, (version, _from_js(text, blobs))))
+            answer = self._from_js(_UPGRADE, text, blobs)
+            return self._to_js(_UPGRADE, _next_message(self._upgrade, (version, answer)))
         except BaseException as error:
-            self._upgrade_failure = error
+            self._failures[_UPGRADE] = error
             return None
 
+    def _on_piece(self, number: int) -> Any:
+        """Return the key and the bytes of the next piece to store, or nothing after the last one."""
+        from pyodide.ffi import to_js
+
+        try:
+            piece = next(self._sending[number], None)
+            return to_js([] if piece is None else piece)
+        except BaseException as error:
+            self._failures[number] = error
+            return None
+
+    def _on_receive(self, number: int, id: str, size: int, start: int, piece: Any) -> bool:
+        """Take a piece of stored bytes; `False` if that failed."""
+        try:
+            received = self._receiving.setdefault(number, {})
+            if id not in received:
+                received[id] = BytesIO(bytes(size))
+            with received[id].getbuffer() as whole:
+                piece.assign_to(whole[start : start + piece.byteLength])
+        except BaseException as error:
+            self._failures[number] = error
+            return False
+        return True
+
     def _on_opened(self, name: str, message: str) -> None:
-        self._opened(name, message, self._upgrade_failure)
+        self._sending.pop(_UPGRADE, None)
+        self._opened(name, message, self._failures.pop(_UPGRADE, None))
 
     def _on_settle(self, number: int, name: str, message: str) -> None:
         settled = self._settled.get(number)
@@ -294,19 +351,6 @@ def _next_message(exchange: Generator[str, Any, str], answer: object) -> str:
     except StopIteration as end:
         last: str = end.value
         return last
-
-
-def _to_js(message: str) -> Any:
-    """Return a message as JavaScript takes it: a text, or an array of it and an array of bytes."""
-    if not isinstance(message, TextWithBytes):
-        return message
-    from pyodide.ffi import to_js
-
-    return to_js([str(message), list(message.blobs)])
-
-
-def _from_js(text: str, blobs: Any) -> str:
-    return TextWithBytes(text, [blob.to_bytes() for blob in blobs]) if blobs.length else text
 
 
 def _milliseconds(seconds: float) -> float:

@@ -32,6 +32,7 @@ from swarm_persistence.engines.rows.indexeddb.read_batcher import ReadBatcher
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
+from swarm_persistence.engines.rows.indexeddb.stored_bytes import PIECES
 from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
@@ -201,7 +202,8 @@ class IndexedDbEngine:
 
     async def size(self) -> int:
         """Return the bytes of the records and their keys."""
-        return sum(await self._fetch(*[("size", table.name) for table in self.settings.schema.tables]))
+        stores = [PIECES, *(table.name for table in self.settings.schema.tables)]
+        return sum(await self._fetch(*[("size", store) for store in stores]))
 
     def pool_status(self) -> PoolStatus:
         is_active = self._session is not None or self._writes.is_running

@@ -1,13 +1,15 @@
 """The fetched part of a table's committed rows, and the requests for rows that were asked for and are missing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from swarm_persistence.engines.rows.indexeddb.keys import Span, text_keys_of
+from swarm_persistence.engines.rows.indexeddb.stored_bytes import PIECES, StoredBytes
 from swarm_persistence.engines.rows.indexes import keys_of
 from swarm_persistence.engines.rows.planner import AccessPath, indexes_of
 from swarm_persistence.engines.rows.sorted_entries import Entry
+from swarm_persistence.errors import DatabaseError
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import Table
 
@@ -44,6 +46,8 @@ class FetchedTable:
         self._sequences: dict[str, int | None] = {}
         self._ranges: dict[tuple[str, Span, bool], _FetchedRange] = {}
         self._counts: dict[tuple[str, Span], int] = {}
+        self._bytes: dict[StoredBytes, bytes] = {}
+        self._wanted_bytes: dict[StoredBytes, None] = {}
         self._wanted_ids: dict[str, None] = {}
         self._wanted_ranges: dict[tuple[str, Span, bool], int | None] = {}
         self._wanted_counts: dict[tuple[str, Span], None] = {}
@@ -84,6 +88,13 @@ class FetchedTable:
             self._wanted_counts[name, span] = None
             return 0
 
+    def completed(self, rows: list[Row], places: Sequence[int]) -> list[Row]:
+        return [self._completed(row, places) for row in rows] if places else rows
+
+    def forget_bytes(self) -> None:
+        """Drop the bytes that were fetched for rows: they may be megabytes each."""
+        self._bytes.clear()
+
     def add(self, row: Row) -> None:
         raise NotImplementedError("committed rows change by a commit only")
 
@@ -96,7 +107,7 @@ class FetchedTable:
     @property
     def is_missing(self) -> bool:
         """Tell whether something was asked for that has not been fetched."""
-        return bool(self._wanted_ids or self._wanted_ranges or self._wanted_counts)
+        return bool(self._wanted_ids or self._wanted_ranges or self._wanted_counts or self._wanted_bytes)
 
     def requests(self) -> list[tuple[Request, Receiver]]:
         """Return the requests for all missing rows, each with its receiver, and clear the list of them."""
@@ -110,7 +121,11 @@ class FetchedTable:
         for index, span in self._wanted_counts:
             request = ("count", self.table.name, index, *span)
             requests.append((request, partial(self._counts.__setitem__, (index, span))))
-        self._wanted_ids, self._wanted_ranges, self._wanted_counts = {}, {}, {}
+        requests += [
+            (("pieces", PIECES, stored.id, stored.size), partial(self._receive_bytes, stored))
+            for stored in self._wanted_bytes
+        ]
+        self._wanted_ids, self._wanted_ranges, self._wanted_counts, self._wanted_bytes = {}, {}, {}, {}
         return requests
 
     def _receive_rows(self, ids: list[str], rows: list[Row | None]) -> None:
@@ -123,6 +138,26 @@ class FetchedTable:
         fetched.rows[offset:] = rows
         fetched.is_complete = amount is None or len(rows) < amount
         self._keep(rows)
+
+    def _receive_bytes(self, stored: StoredBytes, answer: list[tuple[bytes] | None]) -> None:
+        if answer[0] is None:
+            raise DatabaseError(
+                f"a piece of the bytes of a stored {self.table.label} is missing; was the database changed by another "
+                "program?"
+            )
+        (self._bytes[stored],) = answer[0]
+
+    def _completed(self, row: Row, places: Sequence[int]) -> Row:
+        cells: list[Any] = [*row]
+        for place in places:
+            stored = cells[place]
+            if type(stored) is not StoredBytes:
+                continue
+            if stored in self._bytes:
+                cells[place] = self._bytes[stored]
+            else:
+                self._wanted_bytes[stored] = None
+        return tuple(cells)
 
     def _keep(self, rows: Any) -> None:
         place = self.table.positions["id"]

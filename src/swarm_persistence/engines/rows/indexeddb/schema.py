@@ -10,6 +10,7 @@ from swarm_persistence.engines.rows.indexeddb.bridge import Upgrade
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.keys import text_keys_of
 from swarm_persistence.engines.rows.indexeddb.messages import META
+from swarm_persistence.engines.rows.indexeddb.stored_bytes import PIECES
 from swarm_persistence.engines.rows.overlays import Difference
 from swarm_persistence.engines.rows.planner import ARRIVALS, indexes_of
 from swarm_persistence.errors import MigrationError
@@ -28,10 +29,13 @@ VERSIONS = (
     "schedules, progress of tasks",
     "limits and capabilities",
     "past claims of tasks",
+    "long bytes in pieces",
 )
 """The change of each version. A change of the tables, their columns or indexes needs a new one."""
 
 _ROWS_AT_ONCE = 1_000
+_LARGE_ROWS_AT_ONCE = 10
+"""Of a table whose rows may hold megabytes."""
 _FETCH_SCHEMA: Request = ("get", META, ["schema"])
 
 
@@ -48,7 +52,11 @@ class StoreSchema(msgspec.Struct, frozen=True):
 
     def stores(self) -> dict[str, list[str]]:
         """Return the stores and their indexes."""
-        return {META: [], **{table.name: [index.name for index in indexes_of(table)] for table in self.tables}}
+        return {
+            META: [],
+            PIECES: [],
+            **{table.name: [index.name for index in indexes_of(table)] for table in self.tables},
+        }
 
     def columns(self) -> dict[str, list[str]]:
         """Return the columns of each store's rows, in order."""
@@ -69,14 +77,14 @@ def upgrade(schema: StoreSchema) -> Upgrade:
         meta["state"] = [0, {}]
     differences: list[Difference] = []
     for table in schema.tables:
-        lower = None
+        lower, limit = None, _LARGE_ROWS_AT_ONCE if table.may_be_large else _ROWS_AT_ONCE
         while table.name in old_columns:
-            request = ("range", table.name, ARRIVALS.name, lower, None, False, _ROWS_AT_ONCE)
+            request = ("range", table.name, ARRIVALS.name, lower, None, False, limit)
             _, text = yield messages.write(differences, meta, [request])
             (rows,) = messages.answers_of(text)
             converted = [_converted(table, old_columns[table.name], row) for row in rows]
-            meta, differences = {}, [Difference(table, [], converted)]
-            if len(rows) < _ROWS_AT_ONCE:
+            meta, differences = {}, [Difference(table, [], rows, converted)]
+            if len(rows) < limit:
                 break
             lower = arrival_key(table, rows[-1]) + "\0"
     return messages.write(differences, meta)

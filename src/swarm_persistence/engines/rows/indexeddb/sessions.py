@@ -126,6 +126,8 @@ class IndexedDbSession(RowSession):
         except StopIteration as end:
             result: T = end.value
             return result
+        finally:
+            self._view.forget_bytes()
 
     def _release(self) -> None:
         self._timer.cancel()

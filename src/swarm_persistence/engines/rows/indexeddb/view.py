@@ -55,6 +55,11 @@ class DatabaseView:
         is_state_missing = self._is_state_wanted and self.state is None
         return is_state_missing or any(fetched.is_missing for fetched in self._tables.values())
 
+    def forget_bytes(self) -> None:
+        """Drop the bytes that were fetched for rows; they are fetched again if a row needs them."""
+        for fetched in self._tables.values():
+            fetched.forget_bytes()
+
     def want_state(self) -> None:
         """Ask for the state, which holds the last sequence and change number of each table."""
         self._is_state_wanted = True
