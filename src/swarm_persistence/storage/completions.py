@@ -1,5 +1,6 @@
 """The verb of a worker's cycle: it completes what was done and claims what comes next, in one write."""
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -73,12 +74,13 @@ class CompletionVerbs(LeaseVerbs):
         if not held:
             return CompletedAndClaimed(await self._claim_ready(request), [task for task, _ in pairs])
 
+        started_at = time.time_ns()
         writes = IndependentWrites(
             tuple([BoundSteps(brief_completion, *claim_key(task), result) for task, result in held])
         )
         if not request.limit or self._is_choosing or request.ageing is not None:
             (outcomes,) = await self._executor().write((writes,))
-            lost = self._show_completed(pairs, held, outcomes)
+            lost = self._show_completed(pairs, held, outcomes, started_at)
             return CompletedAndClaimed(await self._claim_ready(request), lost)
         claim = BoundSteps(
             claiming_ready(request.types, request.limit, request.is_running), request.agent_id, request.lease
@@ -88,7 +90,7 @@ class CompletionVerbs(LeaseVerbs):
         except UnreadableError:
             outcomes = await self._complete_after_failure(writes, [task for task, _ in held])
             marked, claimed = MOST_MARKED, []
-        lost = self._show_completed(pairs, held, outcomes)
+        lost = self._show_completed(pairs, held, outcomes, started_at)
         if not claimed and (marked == MOST_MARKED or await self._must_choose()):
             claimed = await self._claim_ready(request)
         return CompletedAndClaimed(claimed, lost)
@@ -106,15 +108,23 @@ class CompletionVerbs(LeaseVerbs):
         return outcomes
 
     def _show_completed(
-        self, pairs: Sequence[tuple[TaskModel, Any]], held: Sequence[tuple[TaskModel, Any]], outcomes: Sequence[Any]
+        self,
+        pairs: Sequence[tuple[TaskModel, Any]],
+        held: Sequence[tuple[TaskModel, Any]],
+        outcomes: Sequence[Any],
+        started_at: int,
     ) -> list[TaskModel]:
         """Update the copies of the tasks that were completed, and return the others."""
         lost = [task for task, _ in pairs if task.assigned_to is None]
+        completed: list[TaskModel] = []
         for (task, result), (found,) in zip(held, outcomes, strict=True):
             if found:
                 self._show_completion(task, result, *found[0])
+                completed.append(task)
             else:
                 lost.append(task)
+        if completed and self.instrumentation is not None:
+            self.instrumentation.completed(completed, started_at)
         return lost
 
     def _show_completion(

@@ -18,6 +18,10 @@ class Instrumentation(Protocol):
         """Return a context in which calls belong to a trace that began elsewhere, unless they are observed already."""
         ...
 
+    def completed(self, tasks: list[TaskModel], started_at: int) -> None:
+        """Note tasks that a write, begun at so many nanoseconds since 1970, has completed without giving them."""
+        ...
+
     def requeued(self, task_count: int) -> None:
         """Note tasks whose holder has lost them: their lease has expired, or their agent is lost."""
         ...

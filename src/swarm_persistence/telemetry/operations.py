@@ -128,10 +128,15 @@ def new_tasks(steps: Sequence[Step], results: Sequence[Any] | None = None) -> li
 
 
 def task_steps(steps: Sequence[Step], results: Sequence[Any]) -> list[TaskStep]:
-    """Return what a write has done to tasks that it claimed, or whose claims it has ended."""
+    """Return what a write has done to tasks that it claimed, or whose claims it has ended.
+
+    A step that gives some of their columns only is left to the verb, which has the tasks.
+    """
     found: dict[str, list[TaskModel]] = {}
     for step, tasks in _leaves(steps, results):
-        if isinstance(step, Claim) and step.query.table is TASKS and tasks and (name := _name_of(step)):
+        if not isinstance(step, Claim) or step.query.table is not TASKS or step.fields or not tasks:
+            continue
+        if name := _name_of(step):
             found.setdefault(name, []).extend(tasks)
     return [TaskStep(name, tasks) for name, tasks in found.items()]
 

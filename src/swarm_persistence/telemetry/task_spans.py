@@ -94,6 +94,10 @@ class TaskSpans:
         finally:
             detach(token)
 
+    def completed(self, tasks: list[TaskModel], started_at: int) -> None:
+        """Trace the completion of tasks that the engine's results do not hold."""
+        self.note(TaskStep("complete", tasks), started_at)
+
     def requeued(self, task_count: int) -> None:
         """Count tasks whose holder has lost them."""
         if task_count:
