@@ -27,8 +27,6 @@ _REST_AFTER_OWN_WRITE_SECONDS = 0.002
 _SHORTEST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
 """Between two notices, while one follows the other: then they bring no more than regular polls."""
-_REST_SECONDS = 0.01
-"""After so long without a notice, those that follow are few: a task that comes, its claim and its completion."""
 
 
 class PollFinding(Enum):
@@ -91,7 +89,10 @@ class LogNotices:
                     break  # closed, or the log is deleted
                 if self._ends_unless_wanted():
                     return
-                pause = pause_after(pause, time.monotonic() - waits_since)
+                has_rested = time.monotonic() - waits_since > 2 * pause
+                pause = (
+                    max(pause / 2, _SHORTEST_PAUSE_SECONDS) if has_rested else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                )
                 self._poll_until_found()
                 time.sleep(pause)
         finally:
@@ -118,11 +119,6 @@ class LogNotices:
             if time.monotonic() >= deadline:
                 break
             time.sleep(backoff.next())
-
-
-def pause_after(before: float, rest: float) -> float:
-    """Return the pause after a notice, from the pause before and the time without a notice since, all in seconds."""
-    return _SHORTEST_PAUSE_SECONDS if rest >= _REST_SECONDS else min(2 * before, _LONGEST_PAUSE_SECONDS)
 
 
 def _masks(events: bytes) -> Iterator[int]:
