@@ -100,6 +100,26 @@ class TestPruning:
             assert sum(pruned.events for pruned in counts) + (await other.prune(AGE)).events == 30
         assert await storage.read_events() == []
 
+    async def test_what_was_dropped_before_a_deadlock_is_counted(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for period in range(3):
+            await storage.store_many([old_event(f"event-{period}-{n}") for n in range(10)])
+            await pass_a_period(storage, admin)
+        drop = PartDropping._drop
+        attempts: list[str] = []
+
+        async def drop_the_third_after_a_deadlock(self: PartDropping, name: str) -> int:
+            attempts.append(name)
+            if attempts.count(name) == 1 and name == "events_p2":
+                raise asyncpg.DeadlockDetectedError("deadlock detected")
+            return await drop(self, name)
+
+        monkeypatch.setattr(PartDropping, "_drop", drop_the_third_after_a_deadlock)
+
+        assert (await storage.prune(AGE)).events == 30
+        assert attempts.count("events_p2") == 2
+
     async def test_writers_and_watchers_go_on_beside_it(
         self, storage: PostgresStorage, admin: asyncpg.Connection
     ) -> None:

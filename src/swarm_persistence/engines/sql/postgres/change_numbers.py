@@ -4,7 +4,7 @@ A change number is the id of the writing transaction. One that this server has n
 ahead of or among those to come: watchers would wait for it, and then miss what is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import asyncpg
 
@@ -58,20 +58,18 @@ async def count_foreign(connection: Connection, schema: str) -> Mapping[str, int
     return {table: count for table, count in counts.items() if count}
 
 
-async def replace_foreign(connection: Connection, schema: str) -> Mapping[str, int]:
+async def replace_foreign(connection: Connection, schema: str) -> AsyncIterator[tuple[str, int]]:
     """Give these rows numbers of this server, as if they had been written now; in short writes.
 
-    Returns how many there were, by table; leaves out tables without any.
+    Yields the table and how many of its rows were written, after each write.
 
     Raises:
         asyncpg.PostgresError: the role may not write, or the server is read-only.
 
     """
-    replaced: dict[str, int] = {}
     for table in await _followed(connection, schema):
         while count := await connection.count(_text(_REPLACE, schema, table), (_BATCH,)):
-            replaced[table] = replaced.get(table, 0) + count
-    return replaced
+            yield table, count
 
 
 REFUSALS = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -175,9 +176,13 @@ class PostgresEngine:
 
     async def replace_foreign_changes(self) -> Mapping[str, int]:
         """Give these rows change numbers of this server, as if they were written now; return how many there were."""
-        replaced: Mapping[str, int] = await self.on_a_connection(
-            lambda connection: change_numbers.replace_foreign(connection, self.settings.schema)
-        )
+        replaced: Counter[str] = Counter()
+
+        async def replace(connection: Connection) -> None:
+            async for table, rows in change_numbers.replace_foreign(connection, self.settings.schema):
+                replaced[table] += rows  # also what an attempt has replaced that then failed
+
+        await self.on_a_connection(replace)
         self._loop_engine().committed({*replaced})
         return replaced
 
@@ -216,11 +221,15 @@ class PostgresEngine:
         if table.name not in PARTITIONABLE:
             return 0
 
-        async def drop(connection: Connection) -> int:
-            await self.periods.check(connection)
-            return await PartDropping(connection, self.compiler.sql, table, stale).run()
+        dropped = 0
 
-        dropped: int = await self.on_a_connection(drop)
+        async def drop(connection: Connection) -> None:
+            nonlocal dropped  # also what an attempt has dropped that then failed
+            await self.periods.check(connection)
+            async for rows in PartDropping(connection, self.compiler.sql, table, stale).run():
+                dropped += rows
+
+        await self.on_a_connection(drop)
         return dropped
 
     async def partition(self, period: Period | None, report: Callable[[str], object]) -> None:

@@ -6,7 +6,7 @@ scanned once more: its rows are counted, and if one was changed meanwhile so tha
 While a table is turned into a plain one, no partition is dropped, as its rows are being copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -61,20 +61,22 @@ class PartDropping:
         for query in queries:
             self._values += compiler.dialect.values(table, query.conditions)
 
-    async def run(self) -> int:
-        """Drop the partitions, and return how many rows they held."""
+    async def run(self) -> AsyncIterator[int]:
+        """Drop the partitions, and yield how many rows each one held.
+
+        Drops by several processes may end in a deadlock. What was dropped before one stays dropped, and has to be
+        counted if the drop is repeated.
+        """
         schema = self._dialect.schema
         if await is_made_whole(self._connection, schema, self._table.name):
-            return 0
+            return
         found = await self._connection.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
-        dropped = 0
         for name, is_attached, is_pending in found:
             try:
                 if await self._detach(f"{schema}.{name}", is_attached=is_attached, is_pending=is_pending):
-                    dropped += await self._drop(name)
+                    yield await self._drop(name)
             except _DONE_BY_OTHERS:
                 continue
-        return dropped
 
     async def _detach(self, part: str, *, is_attached: bool, is_pending: bool) -> bool:
         if is_pending:
