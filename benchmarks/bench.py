@@ -16,10 +16,6 @@ Case = tuple[str, int]
 C = TypeVar("C")
 
 
-class BenchmarkError(Exception):
-    """A peer did something else than it was asked to; its figure would be worth nothing."""
-
-
 class Bench:
     """What a workload needs to run."""
 
@@ -63,9 +59,3 @@ class Bench:
     def shuffled(self, cases: Sequence[C]) -> list[C]:
         """Return the cases in a new order."""
         return self._random.sample(cases, len(cases))
-
-
-def require(is_met: bool, what: str) -> None:
-    """Stop the run if a peer's work is not what it was asked to do."""
-    if not is_met:
-        raise BenchmarkError(what)

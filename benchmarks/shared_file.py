@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import require
 from benchmarks.isolation import barrier, run_together
+from benchmarks.requirements import require
 from swarm_persistence import AgentModel, QueryBuilder, SqliteStorage, TaskModel, TaskStatus
 from swarm_persistence.worker import Worker
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from benchmarks.__main__ import RESULTS as FOLDER
 from benchmarks.__main__ import document
 from benchmarks.headline.document import AT_ONCE, SQLITE, TASKS_RESULTS, opening
-from benchmarks.headline.sqlite_workers import WORKERS
+from benchmarks.headline.sqlite_workers import WORKERS, rate_of
+from benchmarks.isolation import run_spawned
 from benchmarks.machine import describe_machine, sqlite_versions
 from benchmarks.postgres.__main__ import WHOLE_TASKS, server
 from benchmarks.postgres.__main__ import run as run_on_postgres
@@ -41,7 +42,7 @@ def main() -> int:
 
 
 def run_on_sqlite(place: Path, rounds: int, tasks: int) -> list[Row]:
-    """Let each queue's workers do so many tasks, once a round for each number at once, in a new random order."""
+    """Let each queue's worker, in a process of its own, do so many tasks, once a round for each number at once."""
     shuffle = random.Random(20260101)  # the same in every run
     cases: Sequence[tuple[str, int]] = [*product(WORKERS, AT_ONCE)]
     measured: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
@@ -49,8 +50,8 @@ def run_on_sqlite(place: Path, rounds: int, tasks: int) -> list[Row]:
         print(f"whole tasks on SQLite, round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for key, at_once in shuffle.sample(cases, len(cases)):
             with tempfile.TemporaryDirectory(dir=place) as own:
-                took = asyncio.run(WORKERS[key](Path(own) / "tasks.db", tasks, at_once))
-            measured[key, at_once].append(tasks / took)
+                rate = asyncio.run(run_spawned(rate_of, key, own, tasks, at_once))
+            measured[key, at_once].append(rate)
     return [Row(SQLITE, key, at_once, rates) for (key, at_once), rates in measured.items()]
 
 

@@ -1,4 +1,7 @@
-"""Whole tasks on a SQLite file: stored beforehand, claimed, handled by a handler that does nothing, and recorded."""
+"""Whole tasks on a SQLite file: stored beforehand, claimed, handled by a handler that does nothing, and recorded.
+
+Each worker imports its queue by itself, so that a process that measures one queue has imported no other.
+"""
 
 import asyncio
 import threading
@@ -7,21 +10,24 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import persistqueue
-from diskcache import Cache  # type: ignore[import-untyped]
-from huey import SqliteHuey  # type: ignore[import-untyped]
-from persistqueue.exceptions import Empty
-from persistqueue.serializers import json as json_serializer
-
-from benchmarks.bench import require
-from swarm_persistence import AgentModel, QueryBuilder, SqliteStorage, TaskModel, TaskStatus
-from swarm_persistence.worker import Worker
+from benchmarks.requirements import require
 
 LONGEST_SECONDS = 120.0
+_WARMING = 200
+
+
+def rate_of(key: str, place: str, tasks: int, at_once: int) -> float:
+    """Let a queue's worker do so many tasks; return how many it did a second, once it was warm."""
+    work = WORKERS[key]
+    asyncio.run(work(Path(place) / "warming.db", _WARMING, at_once))
+    return tasks / asyncio.run(work(Path(place) / "tasks.db", tasks, at_once))
 
 
 async def swarm(path: Path, tasks: int, at_once: int) -> float:
     """Let one `Worker` do the tasks; return the seconds until all are completed."""
+    from swarm_persistence import AgentModel, QueryBuilder, SqliteStorage, TaskModel, TaskStatus
+    from swarm_persistence.worker import Worker
+
     async with await SqliteStorage.open(path) as storage:
         await storage.store_many([TaskModel.new("measured", {"place": place}) for place in range(tasks)])
         left = tasks
@@ -49,6 +55,8 @@ async def swarm(path: Path, tasks: int, at_once: int) -> float:
 
 async def huey(path: Path, tasks: int, at_once: int) -> float:
     """Let huey's consumer do the tasks with so many threads; return the seconds until all are handled."""
+    from huey import SqliteHuey  # type: ignore[import-untyped]
+
     queue = SqliteHuey("measured", filename=str(path), fsync=True)
     count = _Count(tasks)
 
@@ -73,6 +81,10 @@ async def huey(path: Path, tasks: int, at_once: int) -> float:
 
 async def persist_queue(path: Path, tasks: int, at_once: int) -> float:
     """Let so many threads get and acknowledge items; return the seconds until all are acknowledged."""
+    import persistqueue
+    from persistqueue.exceptions import Empty
+    from persistqueue.serializers import json as json_serializer
+
     queue = persistqueue.SQLiteAckQueue(
         str(path.parent), db_file_name=path.name, multithreading=True, auto_commit=True, serializer=json_serializer
     )
@@ -93,6 +105,8 @@ async def persist_queue(path: Path, tasks: int, at_once: int) -> float:
 
 async def diskcache(path: Path, tasks: int, at_once: int) -> float:
     """Let so many threads pull items, which deletes them; return the seconds until none is left."""
+    from diskcache import Cache  # type: ignore[import-untyped]
+
     cache = Cache(str(path), sqlite_synchronous=2)  # FULL, where its own default is NORMAL
     for place in range(tasks):
         cache.push({"place": place})

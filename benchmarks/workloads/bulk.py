@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Work
 from benchmarks.records import METRIC_TYPE, make_events, make_metrics, span_of_metrics
+from benchmarks.requirements import require
 from benchmarks.results import Row
 from benchmarks.scale import Scale
 from benchmarks.workloads.workload import ClosedLoop, Rows, run_once

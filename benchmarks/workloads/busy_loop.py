@@ -3,10 +3,11 @@
 import asyncio
 import time
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Outcome, Work
 from benchmarks.records import make_events
+from benchmarks.requirements import require
 from benchmarks.results import RATE, Quantity, Row
 from swarm_persistence import EventModel
 

@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.isolation import run_isolated
 from benchmarks.records import agent_name
+from benchmarks.requirements import require
 from benchmarks.results import Quantity, Row
 from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel
 

@@ -4,10 +4,11 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.bench import Bench, require
+from benchmarks.bench import Bench
 from benchmarks.peers.peer import Work
 from benchmarks.peers.statements import LISTED
 from benchmarks.records import AGENTS, agent_name, make_events
+from benchmarks.requirements import require
 from benchmarks.scale import Scale
 from benchmarks.workloads.workload import ClosedLoop, Rows
 

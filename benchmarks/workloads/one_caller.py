@@ -3,10 +3,11 @@
 import asyncio
 import time
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.peers.peer import Work
 from benchmarks.peers.swarm import Swarm
 from benchmarks.records import make_events
+from benchmarks.requirements import require
 from benchmarks.results import RATE, Quantity, Row
 from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.pools import Durability

@@ -5,10 +5,11 @@ import time
 from itertools import count
 from typing import Any
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.isolation import barrier, run_together
 from benchmarks.peers import PEERS
 from benchmarks.records import agent_name, make_tasks
+from benchmarks.requirements import require
 from benchmarks.results import RATE, Quantity, Row
 
 PROCESSES = 4

@@ -7,9 +7,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.isolation import run_isolated
 from benchmarks.records import agent_name, make_tasks
+from benchmarks.requirements import require
 from benchmarks.results import Quantity, Row
 from benchmarks.scale import Scale
 from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel, TaskStatus

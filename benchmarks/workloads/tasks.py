@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from benchmarks.bench import Bench, require
+from benchmarks.bench import Bench
 from benchmarks.peers.peer import Work
 from benchmarks.records import agent_name, make_tasks
+from benchmarks.requirements import require
 from benchmarks.scale import Scale
 from benchmarks.workloads.workload import ClosedLoop, Rows
 

@@ -7,9 +7,10 @@ from typing import Protocol
 
 import msgspec
 
-from benchmarks.bench import Bench, Case, require
+from benchmarks.bench import Bench, Case
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Outcome, Peer, Work
+from benchmarks.requirements import require
 from benchmarks.results import RATE, Row
 from benchmarks.scale import Scale
 from swarm_persistence import Model

@@ -1,6 +1,9 @@
 """The benchmark suite works: every row is measured, every peer does equal work, the page is written. No times."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +12,18 @@ import msgspec
 import pytest
 
 from benchmarks.__main__ import run
-from benchmarks.bench import Bench, BenchmarkError
+from benchmarks.bench import Bench
 from benchmarks.chart import draw, draw_tasks
 from benchmarks.document import write_document
 from benchmarks.headline.document import TASKS_RESULTS, TITLES, opening
 from benchmarks.headline.sqlite_workers import WORKERS
+from benchmarks.isolation import run_spawned
 from benchmarks.peers import PEERS
 from benchmarks.peers.peer import Work
 from benchmarks.peers.swarm import Swarm
 from benchmarks.peers.swarm_blocking import SwarmBlocking
 from benchmarks.records import METRIC_TYPE, agent_name, make_events, make_metrics, make_tasks, span_of_metrics
+from benchmarks.requirements import BenchmarkError
 from benchmarks.results import Results, Row
 from benchmarks.scale import SMOKE
 from benchmarks.site import Site
@@ -104,8 +109,25 @@ def test_the_opening_and_its_picture_name_every_queue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", WORKERS)
-async def test_workers_of_every_queue_on_sqlite_do_all_tasks(key: str, tmp_path: Path) -> None:
-    assert await WORKERS[key](tmp_path / "tasks.db", 20, 3) > 0
+def test_workers_of_every_queue_on_sqlite_do_all_tasks_with_no_other_queue_imported(key: str, tmp_path: Path) -> None:
+    packages = {name: name.replace("-", "") for name in WORKERS} | {"swarm": "swarm_persistence"}
+    program = (
+        "import json, sys; from benchmarks.headline.sqlite_workers import rate_of; "
+        f"rate = rate_of({key!r}, {str(tmp_path)!r}, 20, 3); print(json.dumps([rate, [*sys.modules]]))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    rate, imported = json.loads(done.stdout)
+    assert rate > 0
+    assert {package for package in packages.values() if package in imported} == {packages[key]}
+
+
+async def test_a_function_runs_in_a_process_that_has_imported_its_module_alone() -> None:
+    expression = "'benchmarks' in __import__('sys').modules, 'sqlalchemy' in __import__('sys').modules"
+
+    assert eval(expression) == (True, True)
+    assert await run_spawned(eval, expression) == (True, False)
 
 
 def test_a_target_that_falls_short_keeps_its_row_and_says_what_was_tried(results: Results, tmp_path: Path) -> None:
