@@ -9,6 +9,7 @@ import pytest
 from swarm_persistence.models import (
     AgentModel,
     AgentStatus,
+    DocumentModel,
     EventModel,
     MessageModel,
     MetricModel,
@@ -145,6 +146,45 @@ def test_two_queries_may_grow_from_one() -> None:
 
     assert urgent.build()[1] == ["pending", 3]
     assert named.build()[1] == ["pending", "a"]
+
+
+@pytest.mark.parametrize(
+    ("build", "text", "values"),
+    [
+        (lambda query: query.where_gt("id", "a").where_gt("id", "b"), "id > ?", ["b"]),
+        (lambda query: query.where_gt("id", "b").where_ge("id", "a"), "id > ?", ["b"]),
+        (lambda query: query.where_ge("id", "b").where_gt("id", "b"), "id > ?", ["b"]),
+        (lambda query: query.where_gt("id", "b").where_ge("id", "b"), "id > ?", ["b"]),
+        (lambda query: query.where_lt("id", "a").where_lt("id", "b"), "id < ?", ["a"]),
+        (lambda query: query.where_le("id", "a").where_lt("id", "a"), "id < ?", ["a"]),
+        (lambda query: query.where_lt("id", "a").where_le("id", "a"), "id < ?", ["a"]),
+        (lambda query: query.where_ge("id", "\U00010000").where_ge("id", "\uffff"), "id >= ?", ["\U00010000"]),
+        (lambda query: query.where_lt("retry_count", 3).where_le("retry_count", 20), "retry_count < ?", [3]),
+        (
+            lambda query: query.where_ge("id", "a").where_lt("id", "z").where_gt("retry_count", 0).where_gt("id", "b"),
+            "id > ? AND id < ? AND retry_count > ?",
+            ["b", "z", 0],
+        ),
+        (lambda query: query.where_ne("id", "a").where_ne("id", "b"), "id <> ? AND id <> ?", ["a", "b"]),
+    ],
+)
+def test_of_two_bounds_on_one_side_the_tighter_one_is_kept(build: Build, text: str, values: list[Any]) -> None:
+    assert build(QueryBuilder(TaskModel)).build() == (f"SELECT * FROM tasks WHERE {text}", values)
+
+
+@pytest.mark.parametrize("collection", [("a", "b c"), ["a", "b c"]])
+def test_a_collection_is_a_range_of_ids(collection: Any) -> None:
+    first, after = DocumentModel.id_of(("a", "b c"), ""), DocumentModel.id_of(("a", "b c"), "k")
+    query = QueryBuilder(DocumentModel).where_collection(collection)
+
+    text, values = query.build()
+    assert (text, values[0]) == ("SELECT * FROM documents WHERE id >= ? AND id < ?", first)
+    assert after < str(values[1]) < DocumentModel.id_of(("a", "b c", ""), "")
+    assert query.where_gt("id", after).build() == (text.replace(">=", ">"), [after, values[1]])
+
+
+def test_below_no_parts_lie_all_documents() -> None:
+    assert QueryBuilder(DocumentModel).where_collection((), below=True).build() == ("SELECT * FROM documents", [])
 
 
 def test_a_list_that_is_changed_afterwards_does_not_change_the_query() -> None:

@@ -205,6 +205,32 @@ def test_a_comparison_with_json_that_means_nothing_is_refused(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "collection", "below", "error", "words"),
+    [
+        (
+            TaskModel,
+            ("a",),
+            False,
+            InvalidQueryError,
+            "the query is for TaskModel",
+        ),
+        (DocumentModel, "a", False, SerializationError, "collection is 'a', expected a tuple of str"),
+        (DocumentModel, ("a", 1), False, SerializationError, "collection[1] is 1, expected a str"),
+        (DocumentModel, ("a\0",), True, SerializationError, "collection"),
+        (DocumentModel, ("a",), 1, InvalidQueryError, "below is 1, expected True or False"),
+    ],
+)
+def test_a_collection_that_is_none_is_refused(
+    model: type[Model], collection: Any, below: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        QueryBuilder(model).where_collection(collection, below=below)
+
+    assert caught.type is error
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("number", [-1, 1.0, "5", "5; DROP TABLE tasks", None, True, 2**63])
 @pytest.mark.parametrize("step", ["limit", "offset"])
 def test_a_bound_that_is_no_whole_number_is_refused(step: str, number: Any) -> None:

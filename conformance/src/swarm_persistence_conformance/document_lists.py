@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm_persistence import DocumentModel, InvalidQueryError, Storage, TransactionError
+from swarm_persistence import DocumentModel, InvalidQueryError, QueryBuilder, Storage, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.documents import NOTES
 from swarm_persistence_conformance.records import a_document
@@ -59,6 +59,23 @@ class TestDocumentLists:
             (("a", "b"), "3"),
             (("a", "b", "c"), "deep"),
         ]
+
+    @pytest.mark.parametrize("below", [False, True])
+    @pytest.mark.parametrize("collection", sorted({place[0] for place in TREE} | {("c",)}))
+    async def test_a_query_of_a_collection_finds_what_a_list_does(
+        self, storage: Storage, collection: tuple[str, ...], below: bool
+    ) -> None:
+        await plant(storage)
+        listed = await storage.list_documents(collection, below=below)
+        repository = storage.repository(DocumentModel)
+
+        query = QueryBuilder(DocumentModel).where_collection(collection, below=below).order_by("id")
+
+        assert await repository.query(query) == listed
+        for place, document in enumerate(listed):
+            assert await repository.query(query.where_gt("id", document.id)) == listed[place + 1 :]
+            assert await repository.query(query.where_lt("id", document.id)) == listed[:place]
+        assert await repository.query(query.where_json("value", "nothing", "eq", 1)) == []
 
     async def test_desc_reverses_and_limit_cuts(self, storage: Storage) -> None:
         await plant(storage)

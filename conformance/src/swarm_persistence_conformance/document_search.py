@@ -62,6 +62,8 @@ class TestDocumentSearch:
         assert found[0].score > found[1].score > found[2].score > 0
         assert keys(await storage.search_documents("lease", limit=1)) == ["often"]
         assert len(await storage.search_documents("nothing", limit=1000)) == 300
+        assert len(await storage.search_documents("nothing")) == 10
+        assert len(await storage.search_documents("nothing", limit=None)) == 300
 
     async def test_only_the_given_collections_are_searched(self, storage: Storage, clock: ManualClock) -> None:
         await storage.put_documents(
@@ -96,6 +98,7 @@ class TestDocumentSearch:
         assert keys(found) == ["east", "north", "west"]
         assert [round(each.score, 3) for each in found] == [0.995, 0.1, -0.995]
         assert keys(await storage.nearest_documents([0.0, 1.0], limit=1)) == ["north"]
+        assert keys(await storage.nearest_documents([1, 0.1], limit=None)) == ["east", "north", "west"]
 
     async def test_the_metric_decides_what_is_near(self, storage: Storage) -> None:
         await storage.put_documents(

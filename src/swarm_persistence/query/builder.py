@@ -1,21 +1,20 @@
 """Builds a query step by step, and checks each step against the model, so that a caller's text never becomes SQL."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from enum import Enum
+from functools import reduce
 from typing import Any, Generic, Self
 
-from swarm_persistence.errors import InvalidQueryError, SerializationError, shown
+from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.plain_json import encode_json
+from swarm_persistence.query.collections import collection_argument, collections_below, documents_of
 from swarm_persistence.query.json_tests import JsonOperator, JsonScalar, json_test
-from swarm_persistence.query.query import Condition, Operator, Order, Query
+from swarm_persistence.query.query import Condition, Operator, Order, Query, with_condition
 from swarm_persistence.query.text import Dialect, select_text
-from swarm_persistence.schema.tables import Column, Kind, M, Table, table_named, table_of
-from swarm_persistence.schema.values import ColumnValue, column_value, real, text, whole
+from swarm_persistence.query.values import bound_value, query_value
+from swarm_persistence.schema.tables import DOCUMENTS, Column, Kind, M, Table, table_named, table_of
+from swarm_persistence.schema.values import ColumnValue, text
 
 LARGEST_LIMIT = 2**63 - 1
-_REST_OF_A_SECOND = 999_999
-"""The offset of a second's last microsecond."""
 _WITH_KEYS = frozenset({Kind.JSON, Kind.OBJECT, Kind.TAGS})
 LONGEST_PATTERN = 50_000
 """SQLite's limit, which all engines enforce."""
@@ -87,6 +86,21 @@ class QueryBuilder(Generic[M]):
         """Keep records that have this value in `tags` under this key."""
         return self._with(Condition(self._name_of("tags"), "TAG", tag_texts(key, value)))
 
+    def where_collection(self, collection: Sequence[str], *, below: bool = False) -> "QueryBuilder[M]":
+        """Keep the documents of a collection; with `below`, those of the collections below it as well.
+
+        An index finds them in the order of their ids, which is that of collections and keys: `order_by("id")` costs no
+        sort, and `where_gt("id", …)` begins after a document.
+        """
+        if self.query.table is not DOCUMENTS:
+            raise InvalidQueryError(
+                f"where_collection is for DocumentModel, and the query is for {self.query.table.model.__name__}"
+            )
+        if not isinstance(below, bool):
+            raise InvalidQueryError(f"below is {shown(below)}, expected True or False")
+        within = collection_argument(collection)
+        return self._with(*(collections_below(within) if below else documents_of(within)))
+
     def where_json(
         self, field: str, path: str | Sequence[str], operator: JsonOperator, value: JsonScalar
     ) -> "QueryBuilder[M]":
@@ -152,8 +166,8 @@ class QueryBuilder(Generic[M]):
     def _name(self, field: str) -> str:
         return f"{self.query.table.label}.{field}"
 
-    def _with(self, condition: Condition) -> "QueryBuilder[M]":
-        return self._replace(conditions=(*self.query.conditions, condition))
+    def _with(self, *conditions: Condition) -> "QueryBuilder[M]":
+        return self._replace(conditions=reduce(with_condition, conditions, self.query.conditions))
 
     def _replace(self, **changes: Any) -> "QueryBuilder[M]":
         builder: QueryBuilder[M] = QueryBuilder.__new__(QueryBuilder)
@@ -200,52 +214,6 @@ def comparable_column(table: Table[Any], field: object) -> Column:
             f"{table.label}.{column.name} holds {held}, which has no order and no equality to query by"
         )
     return column
-
-
-def bound_value(column: Column, operator: Operator, value: object, name: str) -> ColumnValue:
-    """Return a value to compare a column with, as `query_value` does; with `<=`, an `int` includes its whole second.
-
-    With the other operators, an `int` is the beginning of its second. A float or a datetime is an exact time.
-    """
-    number = query_value(column, value, name)
-    if column.kind is Kind.TIME and operator == "<=" and isinstance(value, int):
-        assert isinstance(number, int)
-        return number + _REST_OF_A_SECOND
-    return number
-
-
-def query_value(column: Column, value: object, name: str) -> ColumnValue:
-    """Return a value to compare a column with, as the column stores it; accepts an enum's text and Unix seconds."""
-    if column.choices is not None and isinstance(value, str) and not isinstance(value, Enum):
-        value = member_of(column.choices, str.__str__(value), name)
-    if column.kind is Kind.TIME:
-        value = time_of(value, name)
-    if column.kind is Kind.VERSION:
-        return whole(value, name)
-    if column.kind is Kind.REAL or column.kind is Kind.TEXT:
-        return (real if column.kind is Kind.REAL else text)(value, name)
-    return column_value(column, value, name)
-
-
-def member_of(choices: type[Enum], value: str, name: str) -> Enum:
-    """Return the member with this text; `InvalidQueryError`, which lists the members, if there is none."""
-    try:
-        return choices(value)
-    except ValueError:
-        known = ", ".join(member.value for member in choices)
-        raise InvalidQueryError(f"{name} cannot be {shown(value)}; it is one of {known}") from None
-
-
-def time_of(value: object, name: str) -> datetime:
-    """Return a time given as Unix seconds or an aware datetime."""
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return datetime.fromtimestamp(value, UTC)
-        except (OverflowError, ValueError, OSError):
-            pass
-    raise SerializationError(f"{name} is {shown(value)}, expected Unix seconds or an aware datetime")
 
 
 def bound(name: str, value: object) -> int:

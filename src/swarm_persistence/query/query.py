@@ -82,6 +82,29 @@ def without_expired(query: "Query[M]") -> "Query[M]":
     return msgspec.structs.replace(query, conditions=(*query.conditions, *unexpired(query.table)))
 
 
+def with_condition(conditions: tuple[Condition, ...], added: Condition) -> tuple[Condition, ...]:
+    """Return the conditions and one more; of two bounds on one side of a field, the tighter one alone.
+
+    An index is read from one bound to one bound: a second one would be compared with each row.
+    """
+    side = _SIDES.get(added.operator)
+    if side is None:
+        return (*conditions, added)
+    for place, known in enumerate(conditions):
+        if known.field == added.field and _SIDES.get(known.operator) == side:
+            tightest = max(known, added, key=_tightness) if side == ">" else min(known, added, key=_tightness)
+            return (*conditions[:place], tightest, *conditions[place + 1 :])
+    return (*conditions, added)
+
+
+_SIDES = {">": ">", ">=": ">", "<": "<", "<=": "<"}
+
+
+def _tightness(bound: Condition) -> Any:
+    """Return what sorts bounds of one side: of lower ones the last is the tightest, of upper ones the first."""
+    return bound.value, bound.operator in (">", "<=")
+
+
 def one_of(field: str, values: Sequence[str]) -> Condition:
     """Return the condition that a field has one of these values."""
     return Condition(field, "=", values[0]) if len(values) == 1 else Condition(field, "IN", tuple(values))

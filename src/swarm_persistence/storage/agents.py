@@ -3,9 +3,9 @@
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, IfChanged, Step, Update
 from swarm_persistence.models import AgentModel, AgentStatus, ClaimOutcome
-from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.query.task_statuses import IS_HELD
+from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id

@@ -9,6 +9,7 @@ from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import Delete
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Query, one_of, without_expired
 from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
 from swarm_persistence.schema.values import decode_json, identifier
@@ -17,7 +18,6 @@ from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.deleted_tasks import delete_tasks
 from swarm_persistence.storage.document_lists import DocumentListVerbs
-from swarm_persistence.storage.document_ranges import collection_argument, collections_below
 from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
 from swarm_persistence.storage.readable import readable_values
 

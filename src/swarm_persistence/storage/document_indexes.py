@@ -9,11 +9,11 @@ from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.engines.reads import Values, WordIndexes, WordMatches
 from swarm_persistence.engines.steps import IndexWords, KeepWordIndex
 from swarm_persistence.models.collections import collection_of
+from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import LARGEST_INTEGER
 from swarm_persistence.storage.document_lists import DocumentListVerbs
-from swarm_persistence.storage.document_ranges import collection_argument, collections_below
 from swarm_persistence.storage.document_words import place_of, token_of, tokens_of, words_in
 from swarm_persistence.storage.scopes import innermost_scope
 

@@ -10,15 +10,14 @@ from swarm_persistence.engines.steps import Delete, DeleteFirst, Increment, Put,
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_of, collection_text, document_id
 from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, Order, Query, one_of
+from swarm_persistence.query.collections import collection_argument, collections_below
+from swarm_persistence.query.query import Condition, Order, Query, one_of, with_condition
 from swarm_persistence.schema.tables import DOCUMENTS
 from swarm_persistence.storage.arguments import flag
 from swarm_persistence.storage.core import NOW
 from swarm_persistence.storage.document_ranges import (
     IS_UNEXPIRED,
     DocumentChoice,
-    collection_argument,
-    collections_below,
     expiry_argument,
     query_of,
     refuse_overlap,
@@ -125,7 +124,7 @@ class DocumentListVerbs(DocumentVerbs):
             deleted += unexpired
             if last is None:
                 return deleted
-            left = _after(left, last)
+            left = with_condition(left, Condition("id", ">", last))
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
     async def touch_documents(
@@ -209,7 +208,7 @@ class DocumentListVerbs(DocumentVerbs):
             yield rows
             if len(rows) < size:
                 return
-            chosen = _after(chosen, rows[-1][0])
+            chosen = with_condition(chosen, Condition("id", ">", rows[-1][0]))
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
 
@@ -220,13 +219,6 @@ def _within_bytes(page: list[tuple[str, int]], most: int) -> Iterator[list[str]]
         end = start + leading((size for _, size in page[start:]), most)
         yield [id for id, _ in page[start:end]]
         start = end
-
-
-def _after(chosen: tuple[Condition, ...], id: str) -> tuple[Condition, ...]:
-    """Return the conditions of the documents of higher ids."""
-    # No two bounds on one side: an index takes only one of them.
-    others = tuple(each for each in chosen if each.field != "id" or each.operator not in (">", ">="))
-    return (*others, Condition("id", ">", id))
 
 
 _BY_ID = (Order("id"),)

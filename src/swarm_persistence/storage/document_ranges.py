@@ -7,11 +7,12 @@ from typing import NamedTuple
 from swarm_persistence.durations import seconds
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
-from swarm_persistence.models.collections import collection_of, document_id, ids_of_keys, texts_below
-from swarm_persistence.query.builder import query_value
+from swarm_persistence.models.collections import collection_of, document_id
+from swarm_persistence.query.collections import collection_argument, collections_below, documents_of
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, unexpired
+from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
-from swarm_persistence.schema.values import path, text
+from swarm_persistence.schema.values import text
 from swarm_persistence.storage.arguments import flag, texts
 
 IS_UNEXPIRED = unexpired(DOCUMENTS)
@@ -48,11 +49,11 @@ class DocumentChoice(NamedTuple):
         bounds = self._bounds("id", document_id(collection, ""))
         # No two bounds on one side: an index takes only one of them.
         operators = {operator for _, operator, _ in bounds}
-        first, end = ids_of_keys(collection)
+        first, end = documents_of(collection)
         if ">" not in operators:
-            bounds.append(Condition("id", ">=", first))
+            bounds.append(first)
         if "<" not in operators:
-            bounds.append(Condition("id", "<", end))
+            bounds.append(end)
         return bounds
 
     def _bounds(self, field: str, prefix: str) -> list[Condition]:
@@ -67,19 +68,6 @@ class DocumentChoice(NamedTuple):
 def order_of(*, by_arrival: bool, desc: bool) -> tuple[Order, ...]:
     """Return the order of arrival, or that of collections and keys."""
     return (Order(SEQUENCE if flag(by_arrival, "by_arrival") else "id", flag(desc, "desc")),)
-
-
-def collections_below(collection: str, field: str = "id") -> tuple[Condition, ...]:
-    """Return the conditions, of ids or of collections, of a collection and of all below it."""
-    bounds = texts_below(collection)
-    if bounds is None:
-        return ()
-    return Condition(field, ">=", bounds[0]), Condition(field, "<", bounds[1])
-
-
-def collection_argument(value: object, name: str = "collection") -> str:
-    """Return the text of a collection that a caller names by a tuple or list of texts."""
-    return path(tuple(value) if type(value) is list else value, name)
 
 
 def id_argument(collection: object, key: object) -> str:

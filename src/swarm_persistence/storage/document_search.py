@@ -13,13 +13,14 @@ import msgspec
 from swarm_persistence.engines.reads import Metric, NearestCandidates, Select, Values
 from swarm_persistence.errors import DatabaseError, InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
-from swarm_persistence.query.builder import bound
-from swarm_persistence.query.query import Condition, Order, Query, one_of
+from swarm_persistence.query.builder import LARGEST_LIMIT, bound
+from swarm_persistence.query.collections import collection_argument, collections_below
+from swarm_persistence.query.query import Condition, Order, Query, one_of, with_condition
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import numbers_of, text, vector
 from swarm_persistence.storage.arguments import flag
 from swarm_persistence.storage.document_indexes import DocumentIndexVerbs
-from swarm_persistence.storage.document_ranges import IS_UNEXPIRED, collection_argument, collections_below
+from swarm_persistence.storage.document_ranges import IS_UNEXPIRED
 from swarm_persistence.storage.document_words import may_have, words_in, words_of
 
 _PAGE = 200
@@ -45,16 +46,16 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
     """Search documents by words and by embeddings."""
 
     async def search_documents(
-        self, query: str, collection: Sequence[str] = (), *, below: bool = True, limit: int = 10
+        self, query: str, collection: Sequence[str] = (), *, below: bool = True, limit: int | None = 10
     ) -> list[FoundDocument]:
-        """Return the documents whose value has every word of the query, best match first.
+        """Return the documents whose value has every word of the query, best match first; without a limit, all.
 
         The words are those of all texts within `value`, without regard to case; keys of objects are none. The score is
         BM25's among the documents that match; ties are in the order of collections and keys. Reads all of the
         documents, page by page, or those that match if `index_documents` keeps an index of them.
         """
         words = tuple(dict.fromkeys(words_of(text(query, "query"))))
-        most = bound("limit", limit)
+        most = LARGEST_LIMIT if limit is None else bound("limit", limit)
         if not words:
             return []
         matches: list[_Match] = []
@@ -73,10 +74,10 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
         collection: Sequence[str] = (),
         *,
         below: bool = True,
-        limit: int = 10,
+        limit: int | None = 10,
         metric: Metric = "cosine",
     ) -> list[FoundDocument]:
-        """Return the documents whose embeddings are the nearest to this one, best match first.
+        """Return the documents whose embeddings are the nearest to this one, best match first; without a limit, all.
 
         The score is the cosine of both, their dot product (`metric="dot"`), or their distance, negated
         (`metric="euclidean"`). Documents without an embedding are not found; nor is by cosine one of zeros. Compares
@@ -89,7 +90,7 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
         """
         given = vector([*embedding] if isinstance(embedding, Iterable) else embedding, "embedding")
         wanted = numbers_of(given)
-        most = bound("limit", limit)
+        most = LARGEST_LIMIT if limit is None else bound("limit", limit)
         score = _score_of(metric, wanted)
         scores: list[tuple[float, str]] = []
         has_one = Condition("embedding", "IS NOT NULL")
@@ -137,19 +138,15 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
     ) -> AsyncIterator[tuple[str, Any]]:
         """Yield the id and a column of each document, in the order of ids."""
         within = collection_argument(collection)
-        is_within = _is_within(within, below)
-        above: tuple[Condition, ...] = ()
+        left = _is_within(within, below)
         while True:
-            others = tuple(each for each in is_within if not (above and each.operator == ">="))
-            query: Query[Any] = Query(
-                DOCUMENTS, (*others, *above, *conditions, *IS_UNEXPIRED), (Order("id"),), limit=_PAGE
-            )
+            query: Query[Any] = Query(DOCUMENTS, (*left, *conditions, *IS_UNEXPIRED), (Order("id"),), limit=_PAGE)
             rows: list[Any] = await self._executor().read(Values(query, ("id", field)))
             for id, value in rows:
                 yield id, value
             if len(rows) < _PAGE:
                 return
-            above = (Condition("id", ">", rows[-1][0]),)
+            left = with_condition(left, Condition("id", ">", rows[-1][0]))
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
     async def _embeddings(self, ids: Sequence[str], has_one: Condition) -> AsyncIterator[tuple[str, Any]]:

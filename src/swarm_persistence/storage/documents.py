@@ -11,17 +11,13 @@ from swarm_persistence.engines.reads import Get, Select
 from swarm_persistence.engines.steps import Put, Step, Take
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import document_id
+from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.arguments import flag, several, texts
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.document_ranges import (
-    IS_UNEXPIRED,
-    collection_argument,
-    collections_below,
-    id_argument,
-)
+from swarm_persistence.storage.document_ranges import IS_UNEXPIRED, id_argument
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.scopes import innermost_scope
 from swarm_persistence.storage.watching import Watched

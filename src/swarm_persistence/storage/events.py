@@ -8,8 +8,9 @@ from swarm_persistence.engines.reads import LastSequence, Select
 from swarm_persistence.engines.steps import LockRows
 from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import EventModel
-from swarm_persistence.query.builder import bound, query_value
+from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, Order, Query, one_of
+from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.tables import EVENTS, SEQUENCE
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.arguments import several, texts

@@ -7,8 +7,8 @@ from typing import Any
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Select
 from swarm_persistence.models import MetricModel
-from swarm_persistence.query.builder import bound_value
 from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.values import bound_value
 from swarm_persistence.schema.tables import METRICS
 from swarm_persistence.schema.values import identifier, text
 from swarm_persistence.storage.core import StorageCore

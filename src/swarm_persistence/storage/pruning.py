@@ -12,9 +12,9 @@ from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Delete, IfChanged, IfNone, LockRows, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentStatus, TaskStatus
-from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.query.task_statuses import FINISHED, IS_UNFINISHED
+from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.tables import (
     AGENTS,
     DOCUMENTS,

@@ -7,8 +7,8 @@ from swarm_persistence.engines.following import BEFORE_ALL, end_of
 from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.builder import query_value
 from swarm_persistence.query.query import Condition, Query, one_of
+from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.schema.values import LARGEST_INTEGER, identifier

@@ -11,9 +11,9 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket, Elapsed, Values
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import TaskStatus
-from swarm_persistence.query.builder import bound_value
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.query.task_statuses import IS_FINISHED
+from swarm_persistence.query.values import bound_value
 from swarm_persistence.schema.tables import CHANGE_NUMBER, TASKS
 from swarm_persistence.schema.values import ColumnValue
 
