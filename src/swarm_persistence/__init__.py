@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.blocking import BlockingRepository, BlockingStorage, BlockingTransaction, open_storage
+from swarm_persistence.clock import now
+from swarm_persistence.durations import timedelta_of
 from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
 from swarm_persistence.errors import (
     ClosedError,
@@ -188,7 +190,9 @@ __all__ = [
     "WorkerContext",
     "init_storage",
     "next_times",
+    "now",
     "open_storage",
+    "timedelta_of",
 ]
 
 # `import *` loads all that is listed: where the optional driver is not installed, what needs it is not.

@@ -1,6 +1,7 @@
-"""Durations as callers give them, seconds or timedelta, checked and in seconds."""
+"""Durations as callers give them, numbers or timedelta, checked."""
 
 from datetime import timedelta
+from typing import Literal
 
 from swarm_persistence.errors import InvalidQueryError, shown
 
@@ -11,6 +12,25 @@ LONGEST_SECONDS = 100 * 366 * 86_400.0
 def in_seconds(duration: float | timedelta) -> float:
     """Return a duration in seconds, unchecked."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def timedelta_of(value: object, name: str, *, unit: Literal["seconds", "minutes"] = "seconds") -> timedelta:
+    """Return a duration that a caller gave as an argument: a timedelta, or a number of this unit, as a timedelta.
+
+    Raises:
+        InvalidQueryError: it is neither, or not above 0, or longer than a hundred years; the error tells `name`.
+
+    """
+    if unit not in ("seconds", "minutes"):
+        raise InvalidQueryError(f"unit is {shown(unit)}, expected 'seconds' or 'minutes'")
+    counted = value
+    if unit == "minutes" and isinstance(value, int | float) and not isinstance(value, bool):
+        counted = value * 60
+    try:
+        return timedelta(seconds=seconds(counted, name))
+    except InvalidQueryError:
+        expected = f"{unit} or a timedelta, above 0, a hundred years at most"
+        raise InvalidQueryError(f"{name} is {shown(value)}, expected {expected}") from None
 
 
 def seconds(value: object, name: str, *, is_zero_possible: bool = False, longest: float = LONGEST_SECONDS) -> float:

@@ -26,9 +26,7 @@ try:
 except ImportError as error:
     raise ImportError('these stores need A2A: pip install "swarm-persistence[a2a]"') from error
 
-from swarm_persistence.errors import ConflictError, NotFoundError
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import ConflictError, DocumentModel, NotFoundError, Storage
 
 ROOT = "a2a"
 SortKey = tuple[bool, int, str]

@@ -20,8 +20,7 @@ except ImportError as error:
         'SwarmCheckpointStorage needs Agent Framework: pip install "swarm-persistence[agent-framework]"'
     ) from error
 
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
+from swarm_persistence import DocumentModel, Storage
 
 ROOT = "agent-framework"
 _CHECKPOINTS = (ROOT, "checkpoints")

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from swarm_persistence.blocking import BlockingStorage
-from swarm_persistence.storage import Storage
+from swarm_persistence import BlockingStorage, Storage
 
 
 class _Adapter(Protocol):

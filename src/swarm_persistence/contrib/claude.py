@@ -8,12 +8,8 @@ its transcript are documents of `("claude", project, session, "main")`, those of
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from swarm_persistence.clock import now
+from swarm_persistence import ConflictError, DocumentModel, NotFoundError, Storage, now, timedelta_of
 from swarm_persistence.contrib.json_values import content_of, value_of
-from swarm_persistence.durations import seconds
-from swarm_persistence.errors import ConflictError, NotFoundError
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 try:
     from claude_agent_sdk import (
@@ -91,7 +87,7 @@ class SwarmSessionStore(SessionStore):
         Each session is deleted in a transaction of its own. One that is written meanwhile, or of which a nested agent
         has been written since, stays.
         """
-        last = now() - timedelta(seconds=seconds(older_than, "older_than"))
+        last = now() - timedelta_of(older_than, "older_than")
         pruned = 0
         for collection in await self._storage.list_collections((ROOT,), depth=2):
             for summary in await self._storage.list_documents(collection):

@@ -4,14 +4,10 @@ A value is a document of the collection `("fastmcp", collection)`.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, SupportsFloat
 
-from swarm_persistence.clock import now
+from swarm_persistence import DocumentModel, Storage, now, timedelta_of
 from swarm_persistence.contrib.json_values import content_of, value_of
-from swarm_persistence.durations import seconds
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 try:
     from key_value.aio.protocols.key_value import AsyncKeyValueProtocol
@@ -67,8 +63,8 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
     ) -> None:
         """Keep values in one atomic write."""
         # A truth value is no number of seconds.
-        checked = None if ttl is None else seconds(ttl if isinstance(ttl, bool) else float(ttl), "ttl")
-        expires_at = None if checked is None else now() + timedelta(seconds=checked)
+        number = ttl if ttl is None or isinstance(ttl, bool) else float(ttl)
+        expires_at = None if number is None else now() + timedelta_of(number, "ttl")
         place = _place(collection)
         await self._storage.put_documents(
             [

@@ -5,9 +5,13 @@ is JSON in UTF-8; `json.dumps` escapes the one, and has a word of its own for th
 """
 
 import json
+import sys
 from typing import Any, TypedDict, cast
 
-from swarm_persistence.models import DocumentModel
+from swarm_persistence import DocumentModel
+
+LARGEST_EXACT = 2**sys.float_info.mant_dig
+"""Below it, a double has every whole number: Python and `QueryBuilder.where_json` compare numbers alike."""
 
 
 class Content(TypedDict, total=False):

@@ -8,11 +8,8 @@ from datetime import timedelta
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
-from swarm_persistence.clock import now
+from swarm_persistence import DocumentModel, Storage, now, timedelta_of
 from swarm_persistence.contrib.json_values import content_of, value_of
-from swarm_persistence.durations import seconds
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 try:
     from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
@@ -38,7 +35,7 @@ class SwarmEventStore(EventStore):
     ) -> None:
         self._storage = storage
         self._root = (ROOT,) if session is None else (ROOT, session)
-        self._keep_for = timedelta(seconds=seconds(keep_for, "keep_for"))
+        self._keep_for = timedelta_of(keep_for, "keep_for")
 
     async def store_event(self, stream_id: StreamId, message: JSONRPCMessage | None) -> EventId:
         """Store an event of a stream and return its id; without a message, it only marks a place to resume from."""

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence import BlockingStorage, DocumentModel, InvalidQueryError, Storage
 from swarm_persistence.contrib.json_values import content_of, value_of
-from swarm_persistence.errors import InvalidQueryError
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 try:
     from agents import SessionSettings, TResponseInputItem

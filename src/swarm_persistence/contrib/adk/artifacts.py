@@ -19,9 +19,8 @@ from google.adk.artifacts.base_artifact_service import ArtifactVersion, ensure_p
 from google.adk.errors.input_validation_error import InputValidationError
 from google.genai.types import Blob, Part
 
+from swarm_persistence import DocumentModel, Storage
 from swarm_persistence.contrib.json_values import dict_of, dict_or_text
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 ROOT = "adk"
 _USER_PREFIX = "user:"

@@ -19,11 +19,9 @@ from google.adk.memory.memory_entry import MemoryEntry
 from google.adk.sessions import Session
 from google.genai.types import Content
 
-from swarm_persistence.clock import now
+from swarm_persistence import DocumentModel, Storage, now
 from swarm_persistence.contrib.json_values import Content as Kept
 from swarm_persistence.contrib.json_values import content_of_plain, value_of
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 ROOT = "adk"
 _MOST_FOUND = 10

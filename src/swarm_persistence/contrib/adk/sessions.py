@@ -21,11 +21,8 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 from pydantic import PrivateAttr
 from pydantic_core import to_jsonable_python
 
-from swarm_persistence.clock import now
+from swarm_persistence import ConflictError, DocumentModel, NotFoundError, Storage, now
 from swarm_persistence.contrib.json_values import content_of_plain, has_content, replace_content, value_of
-from swarm_persistence.errors import ConflictError, NotFoundError
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 ROOT = "adk"
 

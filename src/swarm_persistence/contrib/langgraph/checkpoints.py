@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from swarm_persistence.contrib.json_values import is_json, lists_for_tuples
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.query.builder import QueryBuilder
-from swarm_persistence.query.json_tests import LARGEST_EXACT
+from swarm_persistence import DocumentModel, QueryBuilder
+from swarm_persistence.contrib.json_values import LARGEST_EXACT, is_json, lists_for_tuples
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-_AFTER_ALL = "\U0010ffff"
-"""A key after those of all checkpoints."""
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
 
@@ -84,9 +80,8 @@ def comparisons(wanted: Mapping[str, Any]) -> list[tuple[str, str | int]]:
 
 def checkpoints_of(collection: tuple[str, ...], last: str | None) -> QueryBuilder[DocumentModel]:
     """Return a query of the checkpoints of a collection before the last one."""
-    # Both bounds of the ids, so that the index is read from its end.
-    query = QueryBuilder(DocumentModel).where_ge("id", DocumentModel.id_of(collection, ""))
-    return query.where_lt("id", DocumentModel.id_of(collection, _AFTER_ALL if last is None else last))
+    query = QueryBuilder(DocumentModel).where_collection(collection)
+    return query if last is None else query.where_lt("id", DocumentModel.id_of(collection, last))
 
 
 def matches(metadata: dict[str, Any], wanted: Mapping[str, Any] | None) -> bool:

@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import ge, gt, le, lt
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from swarm_persistence.query.json_tests import LARGEST_EXACT, JsonOperator, JsonScalar
+from swarm_persistence.contrib.json_values import LARGEST_EXACT
 
 Test: TypeAlias = Callable[[Any], bool]
-Comparison: TypeAlias = tuple[tuple[str, ...], JsonOperator, JsonScalar]
+_Operator: TypeAlias = Literal["eq", "gt", "ge", "lt", "le"]
+Comparison: TypeAlias = tuple[tuple[str, ...], _Operator, str | float]
 """The arguments of `QueryBuilder.where_json` after the field."""
 
 
@@ -31,7 +32,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$lte": le,
 }
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_NAMES: dict[str, JsonOperator] = {"$eq": "eq", "$gt": "gt", "$gte": "ge", "$lt": "lt", "$lte": "le"}
+_NAMES: dict[str, _Operator] = {"$eq": "eq", "$gt": "gt", "$gte": "ge", "$lt": "lt", "$lte": "le"}
 """The operators that find nothing where something is missing; `$ne` finds what has no such key."""
 
 

@@ -12,10 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
+from swarm_persistence import DocumentModel, timedelta_of
 from swarm_persistence.contrib.json_values import lists_for_tuples
-from swarm_persistence.durations import LONGEST_SECONDS
-from swarm_persistence.errors import InvalidQueryError, shown
-from swarm_persistence.models import DocumentModel
 
 ROOT = "langgraph.store"
 """The first part of all collections of items; no label of a namespace may have a dot."""
@@ -48,17 +46,10 @@ def document_of(
     label = SEVERAL_VECTORS if len(vectors) > 1 else None
     document = DocumentModel.new((ROOT, *namespace), key, kept, label=label, embedding=numbers)
     if minutes is not None:
-        document.expires_at = document.created_at + timedelta(minutes=minutes)
-        document.data = msgspec.json.encode(Expiry(minutes, document.created_at))
+        lifetime = timedelta_of(minutes, "ttl", unit="minutes")
+        document.expires_at = document.created_at + lifetime
+        document.data = msgspec.json.encode(Expiry(lifetime / timedelta(minutes=1), document.created_at))
     return document
-
-
-def refuse_no_ttl(minutes: object) -> None:
-    """Raise `InvalidQueryError` for what is neither `None` nor a number of minutes."""
-    if minutes is None:
-        return
-    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not 0 < minutes <= LONGEST_SECONDS / 60:
-        raise InvalidQueryError(f"ttl is {shown(minutes)}, expected minutes, above 0, a hundred years at most")
 
 
 def parts_of(document: DocumentModel) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence import BlockingStorage, DocumentModel, Storage
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of, blocking_series
 from swarm_persistence.contrib.langgraph.checkpoints import (
     DELTA_MARKS,
@@ -23,8 +23,6 @@ from swarm_persistence.contrib.langgraph.checkpoints import (
     texts_of,
     value_of,
 )
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.storage import Storage
 
 try:
     from langchain_core.runnables import RunnableConfig

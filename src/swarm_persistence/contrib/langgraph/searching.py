@@ -6,13 +6,9 @@ from datetime import datetime
 from heapq import nlargest
 from typing import TYPE_CHECKING, TypeAlias
 
+from swarm_persistence import DocumentModel, InvalidQueryError, QueryBuilder, Storage
 from swarm_persistence.contrib.langgraph.filters import comparisons, matcher
 from swarm_persistence.contrib.langgraph.items import ROOT, SEVERAL_VECTORS, similarity
-from swarm_persistence.errors import InvalidQueryError
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.models.collections import collection_text, texts_below
-from swarm_persistence.query.builder import LARGEST_LIMIT, QueryBuilder
-from swarm_persistence.storage import Storage
 
 if TYPE_CHECKING:
     from langgraph.store.base import SearchOp
@@ -55,7 +51,7 @@ class ItemSearch:
                 tried = min(tried * _GROWTH, _PAGE)
                 found = await self._latest(tried)
         elif self._vector is None:
-            found = await self._with_words(LARGEST_LIMIT if self._op.filter else tried)
+            found = await self._with_words(None if self._op.filter else tried)
         else:
             found = await self._nearest(self._vector, tried)
         best = self._chosen(found)[: self._most]
@@ -70,7 +66,7 @@ class ItemSearch:
         latest = self._below().order_by("updated_at", desc=True).order_by("id").limit(limit)
         return [(document, None) for document in await self._documents.query(latest)]
 
-    async def _with_words(self, limit: int) -> list[Ranked]:
+    async def _with_words(self, limit: int | None) -> list[Ranked]:
         found = await self._storage.search_documents(self._op.query or "", self._collection, limit=limit)
         return [(each.document, each.score) for each in found]
 
@@ -109,10 +105,8 @@ class ItemSearch:
         return query
 
     def _items(self, after: str | None = None) -> QueryBuilder[DocumentModel]:
-        first, end = texts_below(collection_text(self._collection)) or ("", "")
-        # One bound on each side: an index takes only one of them.
-        query = QueryBuilder(DocumentModel).where_lt("id", end)
-        return query.where_ge("id", first) if after is None else query.where_gt("id", after)
+        query = QueryBuilder(DocumentModel).where_collection(self._collection, below=True)
+        return query if after is None else query.where_gt("id", after)
 
 
 def _scores(found: list[Ranked]) -> list[tuple[str, float]]:

@@ -11,14 +11,11 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, TypeAlias
 
-from swarm_persistence.blocking import BlockingStorage
+from swarm_persistence import BlockingStorage, DocumentModel, QueryBuilder, Storage, timedelta_of
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of
 from swarm_persistence.contrib.langgraph.filters import matches_namespace
-from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of, refuse_no_ttl
+from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of
 from swarm_persistence.contrib.langgraph.searching import ItemSearch
-from swarm_persistence.models import DocumentModel
-from swarm_persistence.query.builder import QueryBuilder, bound
-from swarm_persistence.storage import Storage
 
 try:
     from langgraph.store.base import (
@@ -203,10 +200,9 @@ def _checked(ops: Iterable[Op]) -> list[Op]:
             raise TypeError(f"an operation is {op!r}, expected a GetOp, SearchOp, ListNamespacesOp or PutOp")
         validate_op_namespace(op)
         if isinstance(op, SearchOp | ListNamespacesOp):
-            bound("limit", op.limit)
-            bound("offset", op.offset)
-        elif isinstance(op, PutOp):
-            refuse_no_ttl(op.ttl)
+            QueryBuilder(DocumentModel).limit(op.limit).offset(op.offset)  # refuses what is no number of items
+        elif isinstance(op, PutOp) and op.ttl is not None:
+            timedelta_of(op.ttl, "ttl", unit="minutes")
     return checked
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from langgraph.checkpoint.base import WRITES_IDX_MAP, writes_sort_key
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from swarm_persistence.models import DocumentModel
+from swarm_persistence import DocumentModel
 
 _Part = tuple[int, str, str, bytes]
 """The place, the channel, the type and the bytes of a write."""
