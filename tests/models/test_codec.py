@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from swarm_persistence.errors import SerializationError
-from swarm_persistence.models import Model
+from swarm_persistence.errors import SerializationError, UnreadableError
+from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import TABLES, Kind, Table
 from swarm_persistence_conformance.records import MODELS, a_task, an_event, complete_records
@@ -91,6 +91,18 @@ def test_a_row_that_cannot_be_read_is_named_and_not_left_out(column: str, value:
 
     with pytest.raises(SerializationError, match="stored task 'task-1' cannot be read back"):
         codec.decode(row)
+
+
+@pytest.mark.parametrize("hidden", [(0, 0, 0, 5), ()], ids=["with hidden columns", "without"])
+def test_a_row_that_cannot_be_read_is_named_by_its_sequence(hidden: tuple[int, ...]) -> None:
+    codec = codec_of(TaskModel)
+    values = [*codec.encode(a_task())]
+    values[codec.table.positions["status"]] = "sleepy"
+
+    with pytest.raises(UnreadableError) as refusal:
+        codec.decode((*values, *hidden, 17))
+
+    assert (refusal.value.id, refusal.value.sequence) == ("task-1", 17)
 
 
 def test_a_row_that_is_too_short_is_refused() -> None:

@@ -7,11 +7,13 @@ import pytest
 from swarm_persistence import AgentModel, MetricModel, QueryBuilder, TaskModel, TaskStatus
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction
 from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
+from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.steps import Increment
 from swarm_persistence.query.query import Query
-from swarm_persistence.query.text import Dialect
-from swarm_persistence.schema.tables import AGENTS, EVENTS
+from swarm_persistence.query.text import Dialect, listed
+from swarm_persistence.schema.tables import AGENTS, EVENTS, SEQUENCE, TABLES, Table
 
 HOSTILE = "'; DROP TABLE agents; --"
 
@@ -39,6 +41,16 @@ class TestTexts:
 
         assert first is second
         assert (one, two) == (["a", 1, 3], ["b", 2, 4])
+
+    @pytest.mark.parametrize("table", TABLES, ids=repr)
+    def test_records_are_read_without_hidden_columns(self, table: Table[Any]) -> None:
+        texts = [
+            Compiler(SqliteDialect()).select(Query(table))[0],
+            PostgresCompiler(PostgresDialect("swarm")).read_by_ids(table),
+        ]
+
+        for text in texts:
+            assert text.startswith(f"SELECT {listed((*table.names, SEQUENCE))}\nFROM ")
 
     @pytest.mark.parametrize(
         "other",

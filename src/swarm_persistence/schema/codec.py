@@ -17,7 +17,7 @@ from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, T
 from swarm_persistence.schema.values import ColumnValue
 
 Row = Sequence[ColumnValue]
-"""The columns of a table in order, then the sequence."""
+"""The columns of a table in order, with the hidden ones or without, then the sequence."""
 
 
 class Codec(Generic[M]):
@@ -149,6 +149,8 @@ _STEPS_OF = {
 def _undecodable(table: Table[Any], row: Row, error: Exception) -> None:
     identity = row[table.positions["id"]] if row else None
     position = table.positions[SEQUENCE]
+    if position >= len(row):
+        position = len(table.columns)  # in a row without the hidden columns
     sequence: Any = row[position] if position < len(row) else None
     raise UnreadableError(
         f"the stored {table.label} {identity!r} cannot be read back: {type(error).__name__}: {error}",

@@ -153,6 +153,8 @@ class Table(Generic[M]):
         """Whether callers store its records; else it is internal."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
+        self.record_names = (*self.names, SEQUENCE)
+        """The columns that a record is made of, and by which an unreadable row is named: not the hidden ones."""
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
         self.binary_places = tuple(place for place, column in enumerate(self.columns) if column.kind in BINARY_KINDS)
@@ -163,6 +165,8 @@ class Table(Generic[M]):
         """The positions of the columns that may be large."""
         self.is_numbered = SEQUENCE in model.__struct_fields__
         """Whether the model has the sequence as a field."""
+        # Its place in a row would depend on whether the row has the hidden columns.
+        assert not (self.is_numbered and self.hidden), f"the table {name} cannot be numbered and have hidden columns"
         self.has_key = "idempotency_key" in self.positions
         self.has_claims = PAST_CLAIMS in self.positions
         """Whether the table lists past claims of its rows."""

@@ -4,7 +4,7 @@ WHERE id >= ? AND id < ?
 ORDER BY id
 LIMIT ? + 0;
 
-SELECT id, collection, key, label, created_at, updated_at, expires_at, version, value, data, embedding, change_number, sequence
+SELECT id, collection, key, label, created_at, updated_at, expires_at, version, value, data, embedding, sequence
 FROM documents
 WHERE id >= ? AND id <= ? AND (expires_at IS NULL OR expires_at > ?)
 ORDER BY id;

@@ -1,4 +1,4 @@
-SELECT id, collection, key, label, created_at, updated_at, expires_at, version, value, data, embedding, change_number, sequence
+SELECT id, collection, key, label, created_at, updated_at, expires_at, version, value, data, embedding, sequence
 FROM documents
 WHERE id >= ? AND id < ? AND (expires_at IS NULL OR expires_at > ?)
 ORDER BY id DESC

@@ -28,7 +28,7 @@ class QueryCompiler:
 
     def select(self, query: Query[Any]) -> Compiled:
         """Return the text that reads a query's rows, each with its sequence."""
-        return self.values(query, (*query.table.stored_names, SEQUENCE))
+        return self.values(query, query.table.record_names)
 
     def values(self, query: Query[Any], fields: tuple[str, ...]) -> Compiled:
         """Return the text that reads some columns of a query's rows."""

@@ -194,7 +194,7 @@ class PostgresCompiler(ClaimCompiler):
     def read_by_ids(self, table: Table[Any]) -> str:
         """Return the text that reads the rows of any number of ids; it marks one array."""
         marks = Marks(self.dialect)
-        chosen = listed((*table.stored_names, SEQUENCE))
+        chosen = listed(table.record_names)
         text = f"SELECT {chosen}\nFROM {self.dialect.table(table)}\nWHERE id = ANY({marks.next()})"
         conditions = where_text(Query(table, unexpired(table)), marks)
         return f"{text} AND {conditions}" if conditions else text

@@ -15,7 +15,7 @@ from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, 
 from swarm_persistence.errors import DatabaseError, UnreadableError
 from swarm_persistence.query.text import listed
 from swarm_persistence.schema.codec import codec_of
-from swarm_persistence.schema.tables import SEQUENCE, TABLES
+from swarm_persistence.schema.tables import TABLES
 
 _STEPS_BETWEEN_LOOKS = 100_000
 _FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
@@ -72,7 +72,7 @@ def check_rows(copy: apsw.Connection, name: str, counts: Mapping[str, int], stop
         return  # its rows are read back once its schema is brought up to date
     for table in TABLES:
         decode = codec_of(table.model).decode
-        text = f"SELECT {listed((*table.stored_names, SEQUENCE))} FROM {table.name}"
+        text = f"SELECT {listed(table.record_names)} FROM {table.name}"
         try:
             for row in copy.execute(text):
                 decode(row)
