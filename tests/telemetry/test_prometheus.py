@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from swarm_persistence import MemoryStorage, SqliteStorage, Storage, TaskModel, TaskStatus
+from swarm_persistence import InvalidQueryError, MemoryStorage, SqliteStorage, Storage, TaskModel, TaskStatus
 from swarm_persistence.telemetry import prometheus_text
 from swarm_persistence.testing import ManualClock, now
 from swarm_persistence_conformance.records import a_task, an_agent
@@ -127,6 +127,42 @@ async def test_more_tasks_than_one_read_takes_are_all_counted() -> None:
         samples = await scraped(storage)
 
     assert samples["finished_tasks_total", (("status", "completed"), ("type", "sum"))] == 2_500
+
+
+async def test_types_beyond_the_first_hundred_count_together(clock: ManualClock) -> None:
+    async with MemoryStorage() as storage:
+        tasks = [a_task(f"{n}", task_type=f"type-{n:05}", created_at=now()) for n in range(1_000)]
+        await storage.store_tasks([*tasks, *(a_task(f"busy-{n}", task_type="z-busy") for n in range(2))])
+        before = await scraped(storage)
+        clock.advance(7)
+        while task := await storage.claim_next_task("agent-1"):
+            await storage.complete_task(task)
+        await storage.store_task(a_task("late", task_type="late", created_at=now()))
+        clock.advance(3)
+        text = await prometheus_text(storage)
+        after = await scraped(storage)
+
+    assert len([labels for name, labels in before if name == "ready_tasks"]) == 101
+    assert before["ready_tasks", (("type", "z-busy"),)] == 2
+    assert before["ready_tasks", (("type", "other"),)] == 901
+    assert before["tasks", (("status", "pending"), ("type", "other"))] == 901
+    assert after["tasks", (("status", "completed"), ("type", "other"))] == 901
+    assert after["finished_tasks_total", (("status", "completed"), ("type", "other"))] == 901
+    assert after["finished_tasks_total", (("status", "completed"), ("type", "z-busy"))] == 2
+    assert after["task_wait_seconds_count", (("type", "other"),)] == 901
+    assert after["oldest_ready_task_age_seconds", (("type", "other"),)] == 3
+    assert len(text) < 500_000
+
+
+async def test_the_number_of_types_may_be_chosen(storage: Storage) -> None:
+    await storage.store_tasks([a_task("a", task_type="a"), a_task("b", task_type="b"), a_task("c", task_type="b")])
+
+    text = await prometheus_text(storage, most_types=1)
+
+    assert 'swarm_persistence_tasks{status="pending",type="b"} 2.0' in text
+    assert 'swarm_persistence_tasks{status="pending",type="other"} 1.0' in text
+    with pytest.raises(InvalidQueryError, match="most_types is -1, expected a whole number"):
+        await prometheus_text(storage, most_types=-1)
 
 
 async def test_the_log_of_a_file_is_measured(tmp_path_factory: pytest.TempPathFactory) -> None:

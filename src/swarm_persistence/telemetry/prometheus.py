@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,7 +19,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from swarm_persistence.engines.following import end_of
 from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.engines.reads import Count
-from swarm_persistence.models import AgentModel, ClaimOutcome, TaskModel
+from swarm_persistence.models import AgentModel, ClaimOutcome, TaskModel, TaskStatus
+from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.query.task_statuses import IS_FINISHED, IS_HELD
 from swarm_persistence.schema.tables import PAST_CLAIMS, TASKS
@@ -25,6 +28,7 @@ from swarm_persistence.schema.values import LARGEST_INTEGER, past_claims_of
 from swarm_persistence.storage import Storage
 
 _PREFIX = "swarm_persistence"
+_OTHER = "other"
 _BATCH = 1_000
 _NOW = end_of(LARGEST_INTEGER - 1)
 _SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
@@ -33,15 +37,40 @@ _EXPIRED = Query(TASKS, (IS_HELD, Condition("lease_expires_at", "<=", FromNow())
 _LOST = (ClaimOutcome.LEASE_EXPIRED, ClaimOutcome.AGENT_LOST)
 
 
-async def prometheus_text(storage: Storage) -> str:
+async def prometheus_text(storage: Storage, *, most_types: int = 100) -> str:
     """Return the metrics of a swarm in the text format of Prometheus, version 0.0.4.
 
     Counters and histograms begin with the first call for a storage, and count the tasks that have ended since, in any
     process; each call reads those that ended since the one before. A finished task that is written again counts again.
+
+    The first `most_types` types of tasks, those of which most are stored first, have a label `type` of their own from
+    then on, all others have `other`.
+
+    Raises:
+        InvalidQueryError: `most_types` is no whole number, 0 or more.
+
     """
     ended = _ended_tasks.setdefault(storage, _EndedTasks())
+    ended.types.most = bound("most_types", most_types)
+    present = await _present_state(storage, ended.types)
     await ended.catch_up(storage)
-    return generate_latest(_Families([*ended.registry.collect(), *await _present_state(storage)])).decode()
+    return generate_latest(_Families([*ended.registry.collect(), *present])).decode()
+
+
+class _Types:
+    """The types of tasks that have a label of their own: the first ones that were seen, as counters must not move."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._named: set[str] = set()
+
+    def label(self, task_type: str) -> str:
+        """Return the label of a type, which is its own if there is room."""
+        if task_type not in self._named:
+            if len(self._named) >= self.most:
+                return _OTHER
+            self._named.add(task_type)
+        return task_type
 
 
 class _EndedTasks:
@@ -49,6 +78,7 @@ class _EndedTasks:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.types = _Types()
         self._position: FeedPosition | None = None
         self._lock = asyncio.Lock()
         by_type: dict[str, Any] = {"labelnames": ["type"], "registry": self.registry}
@@ -88,7 +118,7 @@ class _EndedTasks:
                 self._position, is_full = page.position, page.is_full
 
     def _count(self, task: dict[str, Any]) -> None:
-        task_type = task["task_type"]
+        task_type = self.types.label(task["task_type"])
         self._finished.labels(task_type, task["status"]).inc()
         self._claims.labels(task_type).inc(task["claim_count"])
         self._retries.labels(task_type).inc(task["retry_count"])
@@ -113,7 +143,7 @@ class _Families:
         return self._families
 
 
-async def _present_state(storage: Storage) -> list[Metric]:
+async def _present_state(storage: Storage, types: _Types) -> list[Metric]:
     tasks, agents, waiting, expired, size = await asyncio.gather(
         storage.count_by(TaskModel, "task_type", "status"),
         storage.count_by(AgentModel, "status"),
@@ -123,11 +153,19 @@ async def _present_state(storage: Storage) -> list[Metric]:
     )
     pool = storage.pool_status()
     connections = {("active",): pool.active, ("idle",): pool.idle}
-    ages = {(each.task_type,): each.age_seconds for each in waiting}
+    stored: Counts[tuple[str, TaskStatus]] = Counts()
+    ready: Counts[tuple[str]] = Counts()
+    ages: dict[tuple[str], float] = {}
+    for (task_type, status), count in sorted(tasks.items(), key=itemgetter(1), reverse=True):
+        stored[types.label(task_type), status] += count
+    for each in waiting:
+        label = (types.label(each.task_type),)
+        ready[label] += each.count
+        ages[label] = max(each.age_seconds, ages.get(label, 0.0))
     families: list[Metric] = [
-        _gauge("tasks", "Stored tasks.", ["type", "status"], tasks),
+        _gauge("tasks", "Stored tasks.", ["type", "status"], stored),
         _gauge("agents", "Stored agents.", ["status"], agents),
-        _gauge("ready_tasks", "Tasks that could be claimed now.", ["type"], {(w.task_type,): w.count for w in waiting}),
+        _gauge("ready_tasks", "Tasks that could be claimed now.", ["type"], ready),
         _gauge("oldest_ready_task_age_seconds", "How long the oldest ready task has waited.", ["type"], ages),
         _gauge(
             "expired_leases",
