@@ -219,8 +219,11 @@ async def test_a_task_carries_the_trace_of_its_caller_by_a_server_that_is_not_tr
         with Recorded().tracer.start_as_current_span("caller") as caller:
             traced = await call(client, "enqueue_task", task_type="step")
         other = await call(client, "enqueue_task", task_type="step")
+        await client.call_tool("enqueue_task", {"task_type": "step"}, meta={"traceparent": "nonsense"})  # type: ignore[arg-type]
 
     async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
+        assert len(await storage.repository(TaskModel).find_all()) == 3
+        assert len([task for task in await storage.repository(TaskModel).find_all() if task.trace_parent]) == 1
         found = {task.id: task.trace_parent for task in await storage.repository(TaskModel).find_all()}
     assert f"{caller.get_span_context().trace_id:032x}" in (found[traced["task_id"]] or "")
     assert found[other["task_id"]] is None

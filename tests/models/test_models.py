@@ -138,6 +138,10 @@ def test_a_record_with_an_assigned_text_has_the_json_of_the_member() -> None:
             "task.priority is 'urgent', expected a TaskPriority: one of low, med",
         ),
         (lambda: TaskModel.new("t", 1, dependencies="abc"), "task.dependencies is 'abc', expected a list of str"),
+        (
+            lambda: TaskModel.new("t", 1, trace_parent="a"),
+            "task.trace_parent is 'a', expected W3C's traceparent",
+        ),
         (lambda: AgentModel.new("a", "t", "abc"), "agent.capabilities is 'abc', expected a list of str"),
         (
             lambda: AgentModel.new("a", "t").set_status("lazy"),

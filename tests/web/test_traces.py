@@ -36,6 +36,21 @@ async def test_a_malformed_trace_is_none(headers: list[tuple[str, str]]) -> None
     assert (answer.status_code, answer.json()["trace_parent"]) == (201, None)
 
 
+async def test_a_malformed_trace_in_a_task_is_refused() -> None:
+    async with client_of() as client:
+        stored = (await client.post("/api/v1/tasks", json={"task_type": "step"})).json()
+        answers = [
+            await client.post("/api/v1/tasks", json={"task_type": "step", "trace_parent": "nonsense"}),
+            await client.patch(f"/api/v1/tasks/{stored['id']}", json={"trace_parent": "nonsense"}),
+        ]
+        found = (await client.get("/api/v1/tasks")).json()
+
+    for answer in answers:
+        assert answer.status_code in (400, 422)
+        assert "task.trace_parent is 'nonsense', expected W3C's traceparent" in answer.text
+    assert "nonsense" not in str(found)
+
+
 async def test_a_server_that_is_traced_continues_the_trace_unless_its_application_has() -> None:
     recorded = Recorded()
     async with MemoryStorage() as storage, client_of(storage) as client:

@@ -141,7 +141,26 @@ def _rest() -> list[Refusal]:
     ]
 
 
-REFUSALS = [*_texts(), *_empty_ids(), *_times(), *_json(), *_rest()]
+def _trace_parents() -> list[Refusal]:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    bad: list[Any] = [
+        "",
+        "nonsense",
+        7,
+        f"ff-{trace}-{span}-01",
+        f"00-{'0' * 32}-{span}-01",
+        f"00-{trace}-{'0' * 16}-01",
+        f"00-{trace.upper()}-{span}-01",
+        f"00-{trace}-{span}",
+        f"00-{trace}-{span}-01-",
+        f"00-{trace}-{span}-01\n",
+        f" 00-{trace}-{span}-01",
+        f"00-{trace}-{span}-٠١",
+    ]
+    return [Refusal(a_task, "trace_parent", value, "W3C's traceparent") for value in bad]
+
+
+REFUSALS = [*_texts(), *_empty_ids(), *_times(), *_json(), *_rest(), *_trace_parents()]
 
 
 @asynccontextmanager
@@ -179,12 +198,24 @@ class TestRefusedFields:
             async with refused(storage, SerializationError, "agent.name", "NUL"):
                 await write(bad)
 
-    async def test_every_way_to_store_a_task_refuses_it(self, storage: Storage) -> None:
-        await storage.store_task(a_task())
-        bad, ways = a_task(payload=float("nan"), version=1), storage.repository(TaskModel)
+    @pytest.mark.parametrize(
+        ("field", "value", "words"), [("payload", float("nan"), "nan"), ("trace_parent", "nonsense", "traceparent")]
+    )
+    async def test_every_way_to_store_a_task_refuses_it(
+        self, storage: Storage, field: str, value: Any, words: str
+    ) -> None:
+        stored = await storage.store_task(a_task())
+        bad, ways = a_task(version=1), storage.repository(TaskModel)
+        setattr(bad, field, value)
 
-        for write in (storage.store_task, storage.update_task, ways.save, ways.update):
-            async with refused(storage, SerializationError, "task.payload", "nan"):
+        async def modify(task: TaskModel) -> None:
+            await storage.modify(TaskModel, stored.id, lambda stored: setattr(stored, field, getattr(task, field)))
+
+        async def store_many(task: TaskModel) -> None:
+            await storage.store_tasks([a_task("other"), task])
+
+        for write in (storage.store_task, store_many, storage.update_task, modify, ways.save, ways.update):
+            async with refused(storage, SerializationError, f"task.{field}", words):
                 await write(bad)
 
     async def test_events_messages_and_metrics_are_refused_one_by_one_too(self, storage: Storage) -> None:

@@ -53,7 +53,7 @@ CHANGES = st.fixed_dictionaries(
         "concurrency_key": CONCURRENCY_KEYS,
         "error": st.sampled_from([None, "spoilt"]),
         "fails_with_dependencies": st.booleans(),
-        "trace_parent": st.sampled_from([None, "a", "b"]),
+        "trace_parent": st.sampled_from([None, *(f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")]),
     },
 )
 LIMITS = st.sampled_from(

@@ -14,6 +14,7 @@ from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.lists import texts_of
 from swarm_persistence.models.past_claims import PastClaim
 from swarm_persistence.models.ranks import RankedEnum
+from swarm_persistence.models.trace_parents import checked_trace_parent
 
 
 class TaskPriority(RankedEnum):
@@ -51,10 +52,10 @@ class TaskModel(Model, Tagged, kw_only=True):
     dependency fails for good or is cancelled, so does the task, unless `fails_with_dependencies` is false; then it goes
     on waiting. Of two tasks with one `idempotency_key`, only the first is stored; with the `key_policy` `while_active`,
     the key is free for another task once this one has ended. `trace_parent` names the span that it was stored in, as
-    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it. `progress` (0 to 1)
-    and `progress_text` are what the holder of the latest claim has reported. An agent without all of the
-    `required_capabilities` does not get it as the next task; `None` fits all. How many tasks of one `concurrency_key`
-    may be claimed at once is set by `set_limit` for their type.
+    W3C's `traceparent`: an instrumented storage sets it, and an instrumented worker continues it; a malformed one is
+    refused. `progress` (0 to 1) and `progress_text` are what the holder of the latest claim has reported. An agent
+    without all of the `required_capabilities` does not get it as the next task; `None` fits all. How many tasks of one
+    `concurrency_key` may be claimed at once is set by `set_limit` for their type.
 
     The latest claim is in the fields above: `assigned_to`, `started_at`, and how it ended. `past_claims` are the ones
     that ended before, the oldest first, of which the latest 100 are kept. The write that ends a claim appends it, and
@@ -136,7 +137,7 @@ class TaskModel(Model, Tagged, kw_only=True):
             group=group,
             tags=dict(tags or {}),
             key_policy=member(KeyPolicy, key_policy, "task.key_policy"),
-            trace_parent=trace_parent,
+            trace_parent=checked_trace_parent(trace_parent),
             created_at=moment,
             updated_at=moment,
         )

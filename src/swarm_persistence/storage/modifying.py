@@ -22,13 +22,13 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
         if record is None:
             raise NotFoundError(f"{table.label} {id!r}")
         version = record.version
-        claims = _claims_of(record)
+        kept = _kept_of(record)
         changed = function(record)
         written = record if changed is None else changed
         if isinstance(written, Model) and (own := _id_of(written)) != id:
             raise InvalidQueryError(f"the function returned {table.label} {own!r}, expected {id!r}")
         try:
-            await _update(core, table, written, version, claims)
+            await _update(core, table, written, version, kept)
         except ConflictError:
             stored: Any = await core._get(table, id)
             if stored is not None and stored.version == version:
@@ -37,27 +37,29 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
             return written
 
 
-def _claims_of(record: Any) -> dict[str, Any]:
-    """Return the fields of a task that its claims have set."""
+def _kept_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a task that its claims have set, and its trace."""
     if not isinstance(record, TaskModel):
         return {}
-    return {name: getattr(record, name) for name in ("assigned_to", "status", "claim_count", "past_claims")}
+    return {
+        name: getattr(record, name) for name in ("assigned_to", "status", "claim_count", "past_claims", "trace_parent")
+    }
 
 
-async def _update(core: StorageCore, table: Table[Any], written: Any, version: int, claims: dict[str, Any]) -> None:
+async def _update(core: StorageCore, table: Table[Any], written: Any, version: int, kept: dict[str, Any]) -> None:
     """Write a record, and let its object say of its claims what is stored then, whatever the function has set."""
     if not isinstance(written, TaskModel):
         await update(core, table, written)
         return
-    has_kept_claim = (written.assigned_to, written.status) == (claims["assigned_to"], claims["status"])
+    has_kept_claim = (written.assigned_to, written.status) == (kept["assigned_to"], kept["status"])
     if has_kept_claim and written.version == version:
-        await update(core, table, written)
-        count = max(written.claim_count, claims["claim_count"])
-        core._set_fields(written, claim_count=count, past_claims=claims["past_claims"])
+        await update(core, table, written, trace_parent=kept["trace_parent"])
+        count = max(written.claim_count, kept["claim_count"])
+        core._set_fields(written, claim_count=count, past_claims=kept["past_claims"])
         return
 
     async def update_and_read() -> None:
-        await update(core, table, written)
+        await update(core, table, written, trace_parent=kept["trace_parent"])
         await core._refresh_claims(written)
 
     await core._as_one(update_and_read)  # a write in between would hide how the claim has ended

@@ -6,6 +6,7 @@ from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import IfChanged, Replace, Save, Step
 from swarm_persistence.errors import ConflictError, NotFoundError
 from swarm_persistence.models import TaskModel, TaskStatus
+from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS, M, Table
 from swarm_persistence.schema.values import accept_texts
@@ -33,16 +34,25 @@ async def save(core: StorageCore, table: Table[M], model: M) -> None:
     """Store a record, or replace the stored one of its id and version."""
     core._require_model(table, model)
     accept_texts(table, model)
+    if isinstance(model, TaskModel):
+        checked_trace_parent(model.trace_parent)
     plan(model)
     if not await _write(core, Save(model)):
         await _refuse_stale(core, table, model)
     _note_rewritten(core, table, model)
 
 
-async def update(core: StorageCore, table: Table[M], model: M, is_forced: bool = False) -> None:
-    """Replace the stored record of this id, and of this version unless it is forced."""
+async def update(
+    core: StorageCore, table: Table[M], model: M, is_forced: bool = False, *, trace_parent: str | None = None
+) -> None:
+    """Replace the stored record of this id, and of this version unless it is forced.
+
+    The stored `trace_parent` of a task, if it is given, may stay: earlier releases stored malformed ones.
+    """
     core._require_model(table, model)
     accept_texts(table, model)
+    if isinstance(model, TaskModel) and model.trace_parent != trace_parent:
+        checked_trace_parent(model.trace_parent)
     plan(model)
     version = await _write(core, Replace(model, is_forced))
     if version is None:

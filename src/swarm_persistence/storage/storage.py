@@ -9,6 +9,7 @@ from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolSta
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
+from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.schema.tables import M, table_of, watched_table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
@@ -89,6 +90,8 @@ class Storage(
         records = several(models, "models", "a list of models")
         for record in records:
             self._require_model(table_of(type(record)), record)
+            if isinstance(record, TaskModel):
+                checked_trace_parent(record.trace_parent)
         stored = await store_all(self, records)
         return sum(given is kept for given, kept in zip(records, stored, strict=True))
 

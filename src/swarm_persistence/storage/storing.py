@@ -6,6 +6,7 @@ from typing import Any, cast
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, Insert, LockRows
 from swarm_persistence.models import DocumentModel, TaskModel, TaskStatus
+from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
@@ -32,6 +33,8 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
     if type(model) is not table.model:
         core._refuse_model(table, model)
     new: Any = model
+    if table is TASKS and new.trace_parent is not None:
+        checked_trace_parent(new.trace_parent)
     has_key = table.has_key and new.idempotency_key is not None
     if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status is not _PENDING)):
         return (await store_all(core, [model]))[0]

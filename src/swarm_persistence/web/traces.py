@@ -1,18 +1,16 @@
 """The trace of a caller, which a request names in `traceparent`, the header of W3C's Trace Context."""
 
-import re
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from swarm_persistence import Storage
-
-_TRACE_PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+from swarm_persistence.models.trace_parents import is_trace_parent
 
 
 def trace_parent_of(scope: Any) -> str | None:
     """Return the `traceparent` of a request; `None` if it has none, several, or one that is malformed."""
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
-    return given[0].decode() if len(given) == 1 and _TRACE_PARENT.fullmatch(given[0]) else None
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    return given[0] if len(given) == 1 and is_trace_parent(given[0]) else None
 
 
 def continued(scope: Any, storage: Storage) -> AbstractContextManager[None]:
