@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,8 @@ class Server:
         first = self.process
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)], capture_output=True, text=True, check=True)
         for process in (first, *map(int, found.stdout.split())):
-            os.kill(process, number)
+            with suppress(ProcessLookupError):  # one of a lost client ends as soon as it goes on
+                os.kill(process, number)
 
     def _knows_utf8_locale(self) -> bool:
         return "C.utf8" in subprocess.run(["locale", "-a"], capture_output=True, text=True, check=False).stdout

@@ -61,6 +61,15 @@ async def fill(server: Server, others: AsyncExitStack) -> None:
         others.push_async_callback(connection.close)
 
 
+async def has_ended(server: Server, process: int) -> None:
+    """Return once a process of the server has ended: until then it takes one of the connections."""
+    admin = await asyncpg.connect(server.url())
+    is_there = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
+    while await admin.fetchval(is_there, process):  # noqa: ASYNC110 - the server signals nothing
+        await asyncio.sleep(0.01)
+    await admin.close()
+
+
 class TestOneConnection:
     async def test_all_calls_wait_in_line_for_it(self, limited: str) -> None:
         async with await PostgresStorage.open(f"{limited}&connection_timeout=20") as storage:
@@ -141,7 +150,9 @@ class TestFullServers:
         async with await PostgresStorage.open(url) as storage, AsyncExitStack() as others:
             await fill(small, others)
             (connection,) = storage._engine._loop_engine().pool._idle
+            process = connection.server_process
             connection.terminate()
+            await has_ended(small, process)
             await fill(small, others)
 
             with pytest.raises(PoolError, match=rf"127.0.0.1:{small.port}: the server has no connection left"):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from swarm_persistence.storage import Storage
 
+_CANCELLATION_SECONDS = 0.2
+"""How long to wait for the calls in flight to end; the reading of standard input goes on."""
+
 _DESCRIPTION = """\
 Let a language model take part in a swarm: serve its tasks, messages, events, metrics and memories as tools and
 resources of the Model Context Protocol, over standard input and output. The program that runs the model starts this
@@ -78,8 +81,9 @@ async def _serve_until_stopped(server: "Server[Any]") -> int | None:
     stopped: asyncio.Future[int] = loop.create_future()
 
     def stop(number: int) -> None:
-        if not stopped.done():
-            stopped.set_result(number)
+        if stopped.done():
+            os._exit(128 + number)
+        stopped.set_result(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # on Windows
@@ -89,4 +93,7 @@ async def _serve_until_stopped(server: "Server[Any]") -> int | None:
     if serving.done():
         await serving
         return None
+    # The storage would wait for the calls in flight.
+    serving.cancel()
+    await asyncio.wait((serving,), timeout=_CANCELLATION_SECONDS)
     return stopped.result()

@@ -61,10 +61,14 @@ class SwarmServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at the first signal; uvicorn would raise it again, and end the process before the storage is closed."""
+        """Stop at the first signal, at once at the second.
+
+        uvicorn would raise it again, and end the process before the storage is closed.
+        """
 
         def stop(number: int, _frame: object) -> None:
-            self.stopped_by = signal.Signals(number)
+            self.force_exit = self.should_exit  # at the second one
+            self.stopped_by = self.stopped_by or signal.Signals(number)
             self.should_exit = True
 
         before = {each: signal.signal(each, stop) for each in _SIGNALS if self._stops_at_signals}

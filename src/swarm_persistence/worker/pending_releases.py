@@ -33,7 +33,7 @@ class PendingReleases:
     def give_up(self) -> None:
         """Try each release that is in flight once more at most."""
         for recorder in chain.from_iterable(self._recorders.values()):
-            recorder.given_up.set()
+            recorder.give_up()
 
     def _end(self, releasing: "asyncio.Task[Any]") -> None:
         del self._recorders[releasing]
@@ -47,7 +47,7 @@ async def release_once(storage: Storage, tasks: Iterable[TaskModel]) -> None:
     """Release tasks with one try each, in any event loop."""
     recorders = [Recorder(storage, task, task) for task in tasks]
     for recorder in recorders:
-        recorder.given_up.set()
+        recorder.give_up()
     await _release(recorders)
 
 

@@ -25,6 +25,9 @@ from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.retry_policies import Failure
 
+HAND_BACK_SECONDS = 2.0
+"""How long a worker that stops at once tries to write an outcome, or to release a task."""
+
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
 _log = logging.getLogger(__name__)
@@ -49,8 +52,9 @@ class Recorder:
 
     def __init__(self, storage: Storage, task: TaskModel, given: TaskModel) -> None:
         """Take the copy by which the claim is ended, and the handler's own."""
-        self.given_up = asyncio.Event()
-        """Set to let the next attempt be the last."""
+        self._given_up = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        """That of the attempt in flight."""
         self._storage = storage
         self._task = task
         self._given = given
@@ -59,6 +63,14 @@ class Recorder:
     def is_ended_by_handler(self) -> bool:
         """Tell whether the handler has ended its task by itself, in one transaction with its other writes."""
         return self._given.status not in HELD
+
+    def give_up(self) -> None:
+        """Let the next attempt be the last, and give it, and the one in flight, `HAND_BACK_SECONDS`."""
+        if self._given_up.is_set():
+            return
+        self._given_up.set()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + HAND_BACK_SECONDS)
 
     async def complete(self, result: Any, *, may_be_stored: bool = False) -> Outcome:
         """Complete the task; an earlier write, whose outcome is unknown, may have done that."""
@@ -114,9 +126,13 @@ class Recorder:
         backoff = Backoff()
         has_lost_an_answer = False
         while True:
-            is_last_attempt = self.given_up.is_set()
+            is_last_attempt = self._given_up.is_set()
             try:
-                return await self._write_or_find(write, found if has_lost_an_answer or may_be_stored else None)
+                async with asyncio.timeout(HAND_BACK_SECONDS if is_last_attempt else None) as self._limit:
+                    return await self._write_or_find(write, found if has_lost_an_answer or may_be_stored else None)
+            except TimeoutError:
+                task_log(_log, self._task).error("%s", not_written(self._task))
+                return Outcome.LOST
             except LeaseLostError as error:
                 if self.is_ended_by_handler:
                     return _ENDED_BY_HANDLER.get(self._given.status, Outcome.GIVEN_BACK)
@@ -135,6 +151,8 @@ class Recorder:
             except StorageError as error:
                 task_log(_log, self._task).error("the outcome of %s cannot be written: %s", name_of(self._task), error)
                 return Outcome.LOST
+            finally:
+                self._limit = None
             await self._pause(backoff.next())
 
     async def _write_or_find(
@@ -163,7 +181,7 @@ class Recorder:
         return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self._task) else None
 
     async def _pause(self, seconds: float) -> None:
-        giving_up = asyncio.create_task(self.given_up.wait())
+        giving_up = asyncio.create_task(self._given_up.wait())
         try:
             await asyncio.wait((giving_up,), timeout=seconds)
         finally:
@@ -173,3 +191,11 @@ class Recorder:
 def name_of(task: TaskModel) -> str:
     """Return the name of a task for messages."""
     return f"task {task.id!r} ({task.task_type})"
+
+
+def not_written(task: TaskModel) -> str:
+    """Return the message for an outcome that a worker which stops could not write in time."""
+    return (
+        f"the outcome of {name_of(task)} was not written within {HAND_BACK_SECONDS:g} s after the stop; another worker "
+        "takes the task over once its lease has expired"
+    )

@@ -151,7 +151,7 @@ class TaskRun:
 
     def give_back(self) -> None:
         """Cancel the handler and release the task."""
-        self._recorder.given_up.set()
+        self._recorder.give_up()
         self._stop_handler(_HandlerEnd.GIVEN_UP)
 
     def act_if_due(self, now: float) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.backoff import Backoff
@@ -22,7 +22,7 @@ from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.pending_releases import PendingReleases, release_once
-from swarm_persistence.worker.recording import Outcome
+from swarm_persistence.worker.recording import HAND_BACK_SECONDS, Outcome, not_written
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.settings import WorkerSettings
@@ -32,6 +32,11 @@ from swarm_persistence.worker.threads import HandlerThreads
 _LONGEST_WAIT_SECONDS = 60.0
 """After this time without a commit, the worker tries to claim all the same."""
 _IDLE_CHECK_SECONDS = 0.05
+_UNANSWERED_SECONDS = 0.5
+"""How long a worker that stops waits for a claim in flight, and, if that was in vain, for its sign-off."""
+_SIGN_OFF_SECONDS = 2.0
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +81,13 @@ class WorkerRun:
         self._failure: Exception | None = None
         self._is_writing = False
         """Whether a write is in flight, which may claim tasks."""
+        self._write_limit: asyncio.Timeout | None = None
+        """That of the write in flight."""
+        self._is_claiming = False
+        """Whether that write only claims."""
+        self._has_given_up = False
+        self._was_cut_off = False
+        """Whether the storage did not answer in time after the stop."""
         self._has_settled = asyncio.Event()
 
     async def until_idle(self) -> None:
@@ -100,6 +112,15 @@ class WorkerRun:
         if not self._is_stopping:
             self._is_stopping = True
             self._drain_timer = self._loop.call_later(self._settings.drain_timeout, self._give_back_all)
+            if self._unsettled:
+                self._log.info(
+                    "worker %r stops; %d running task(s) may end and be recorded within %g s",
+                    self._agent.id,
+                    len(self._unsettled),
+                    self._settings.drain_timeout,
+                )
+            if self._is_claiming:
+                self._limit_write(_UNANSWERED_SECONDS)
             self._give_back_ahead()
             self._changed.set()
 
@@ -163,10 +184,11 @@ class WorkerRun:
                 await self._record(handled, room)
                 return
             if room and self._may_find_tasks:
+                self._is_claiming = True
                 await self._claim(room)
                 return
         finally:
-            self._is_writing = False
+            self._is_writing = self._is_claiming = False
         if room and self._waiting is None:
             self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
         await self._changed.wait()
@@ -184,17 +206,24 @@ class WorkerRun:
     async def _record(self, handled: list[tuple[TaskRun, Any]], room: int) -> None:
         completions = [(run.task, result) for run, result in handled]
         try:
-            # Never cancelled by a stop: the worker must know of each committed claim, to release it.
-            done = await self._storage.complete_and_claim(
-                completions,
-                self._agent.id,
-                limit=room,
-                task_types=self._settings.handlers,
-                capabilities=self._agent.capabilities,
-                lease=self._settings.limits.lease,
-                is_running=self._is_slot_free_for_all(room),
-                ageing=self._settings.ageing,
+            done = await self._limited(
+                self._storage.complete_and_claim(
+                    completions,
+                    self._agent.id,
+                    limit=room,
+                    task_types=self._settings.handlers,
+                    capabilities=self._agent.capabilities,
+                    lease=self._settings.limits.lease,
+                    is_running=self._is_slot_free_for_all(room),
+                    ageing=self._settings.ageing,
+                )
             )
+        except TimeoutError:
+            self._was_cut_off = True
+            for run, _ in handled:
+                run.log.error("%s", not_written(run.task))
+                run.conclude(Outcome.LOST)
+            return
         except Exception:
             # Alone, each is retried, and an error is that of its own task. A claim that fails again is logged.
             for run, result in handled:
@@ -212,22 +241,42 @@ class WorkerRun:
     async def _claim(self, room: int) -> None:
         limits = self._settings.limits
         try:
-            tasks = await self._storage.claim_next_tasks(
-                self._agent.id,
-                limit=room,
-                task_types=self._settings.handlers,
-                capabilities=self._agent.capabilities,
-                lease=limits.lease,
-                is_running=self._is_slot_free_for_all(room),
-                ageing=self._settings.ageing,
+            tasks = await self._limited(
+                self._storage.claim_next_tasks(
+                    self._agent.id,
+                    limit=room,
+                    task_types=self._settings.handlers,
+                    capabilities=self._agent.capabilities,
+                    lease=limits.lease,
+                    is_running=self._is_slot_free_for_all(room),
+                    ageing=self._settings.ageing,
+                )
             )
         except ClosedError:
             raise
+        except TimeoutError:
+            self._was_cut_off = True
+            self._log.warning(
+                "worker %r stops without an answer to its claim; the storage releases what it may have claimed",
+                self._agent.id,
+            )
         except StorageError as error:
             self._back_off(error)
         else:
             self._claim_backoff.reset()
             self._take(tasks)
+
+    async def _limited(self, write: Awaitable[T]) -> T:
+        """Write, within a limit once the worker stops; the storage releases what it claims after that."""
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS if self._has_given_up else None) as self._write_limit:
+                return await write
+        finally:
+            self._write_limit = None
+
+    def _limit_write(self, seconds: float) -> None:
+        if self._write_limit is not None:
+            self._write_limit.reschedule(self._loop.time() + seconds)
 
     def _take(self, tasks: list[TaskModel]) -> None:
         """Take claimed tasks."""
@@ -328,6 +377,16 @@ class WorkerRun:
                 break
 
     def _give_back_all(self) -> None:
+        if not self._has_given_up:
+            self._has_given_up = True
+            self._limit_write(HAND_BACK_SECONDS)
+            if self._unsettled or self._pending_releases:
+                self._log.info(
+                    "worker %r hands its task(s) back: %d running, %d claimed ahead",
+                    self._agent.id,
+                    len(self._unsettled),
+                    len(self._pending_releases),
+                )
         for run in [*self._unsettled]:
             run.give_back()
         self._pending_releases.give_up()
@@ -380,8 +439,16 @@ class WorkerRun:
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
             return
+        seconds = _UNANSWERED_SECONDS if self._was_cut_off else _SIGN_OFF_SECONDS
         try:
-            await self._registration.sign_off()
+            async with asyncio.timeout(seconds):
+                await self._registration.sign_off()
+        except TimeoutError:
+            self._log.error(
+                "agent %r could not be signed off within %g s; it is marked as lost once its heartbeat is too old",
+                self._agent.id,
+                seconds,
+            )
         except StorageError as error:
             self._log.error("agent %r could not be signed off: %s", self._agent.id, error)
 

@@ -6,15 +6,18 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
+from datetime import datetime
 from functools import partial
 from socket import gaierror
 
 import asyncpg
 
+from swarm_persistence.clock import now
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence.engines.sql.postgres.codecs import learn_arrays, set_codecs
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
+from swarm_persistence.engines.sql.postgres.outage import Outage
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
@@ -62,6 +65,8 @@ class Connector:
         self._has_checked = False
         self._was_reached = False
         self._first = 0
+        self.outage: Outage | None = None
+        """Set while no server answers, once one did."""
 
     @property
     def owns_sessions(self) -> bool:
@@ -83,6 +88,7 @@ class Connector:
             UnreachableError: no server can be used; its failure gives the reason for each.
 
         """
+        began_at = now()
         failures: list[tuple[str, BaseException]] = []
         for place in range(len(self.target.hosts)):
             position = (self._first + place) % len(self.target.hosts)
@@ -95,10 +101,11 @@ class Connector:
                 failures.append((self.target.name_of(host, port), error))
             else:
                 self._was_reached = True
+                self.outage = None
                 self._first = position
                 return connection
         is_hopeless = not any(self._is_transient(error) for _, error in failures)
-        raise UnreachableError(self._failure(failures, is_hopeless), is_hopeless=is_hopeless)
+        raise UnreachableError(self._failure(failures, began_at, is_hopeless), is_hopeless=is_hopeless)
 
     def unforeseen(self, error: Exception) -> StorageError:
         """Return the caller's error for a failure that is not about a server."""
@@ -201,12 +208,20 @@ class Connector:
             return True
         return self._was_reached and (is_lost(error) or isinstance(error, TimeoutError))
 
-    def _failure(self, failures: list[tuple[str, BaseException]], is_hopeless: bool) -> StorageError:
-        causes = [self._explained(server, error) for server, error in failures]
+    def _failure(
+        self, failures: list[tuple[str, BaseException]], began_at: datetime, is_hopeless: bool
+    ) -> StorageError:
+        causes = "; ".join(self._explained(server, error) for server, error in failures)
+        cause = failures[-1][1]
         kind = DatabaseError if is_hopeless or not self._was_reached else PoolError
-        within = "" if is_hopeless else f" within connection_timeout ({self.settings.connection_timeout:g} s)"
-        failure = kind(f"{self.target}: no server can be used{within}: {'; '.join(causes)}")
-        failure.__cause__ = failures[-1][1]
+        limit = f"connection_timeout ({self.settings.connection_timeout:g} s)"
+        within = "" if is_hopeless else f" within {limit}"
+        if self._was_reached and not any(state_of(error) for _, error in failures):  # else a server has answered
+            since = began_at if self.outage is None else self.outage.since
+            self.outage = Outage(str(self.target), since, causes, cause)
+            return self.outage.failure_of_a_wait(self.settings)
+        failure = kind(f"{self.target}: no server can be used{within}: {causes}")
+        failure.__cause__ = cause
         return failure
 
     def _explained(self, server: str, error: BaseException) -> str:

@@ -115,9 +115,11 @@ class Growth:
         return True
 
     def stop(self) -> None:
-        """Make no further attempts."""
+        """Make no further attempts, and cancel those under way: a server that is silent may take long to refuse."""
         if self._timer is not None:
             self._timer.cancel()
+        for opening in self._openings:
+            opening.cancel()
 
     def _open_one(self) -> None:
         task = self._pool.loop.create_task(self._open(), context=Context())

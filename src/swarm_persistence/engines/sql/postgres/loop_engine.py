@@ -36,10 +36,15 @@ from swarm_persistence.engines.sql.statement_compiler import has_key
 from swarm_persistence.engines.sql.statements import Statement, tables_changed
 from swarm_persistence.engines.steps import IndependentWrites, Insert, Put, Step
 from swarm_persistence.engines.watches import Watches
-from swarm_persistence.errors import StorageError, TransactionError
+from swarm_persistence.errors import PoolError, StorageError, TransactionError
 from swarm_persistence.schema.tables import TABLES
 
 T = TypeVar("T")
+
+_CLOSING_CHECK_SECONDS = 1.0
+"""How long an operation that no server can be reached for delays the end."""
+_LONGEST_UNATTENDED_SECONDS = 2.0
+"""How long operations delay the end whose callers were cancelled: their server may never answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,7 @@ class LoopEngine:
             for session in [*self._sessions]:
                 session.abandon("the storage was closed")
             await asyncio.sleep(0)
-            await self.pending.wait_for_all(self.settings.connection_timeout)
+            await self._finish_pending()
         finally:
             self.terminate()
 
@@ -331,12 +336,33 @@ class LoopEngine:
     async def _under_write_lock(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:
         """Write under the shared write lock, after earlier writes whose caller was cancelled."""
         await self.pending.wait_for_abandoned_writes(operation)
-        await self._write_lock.acquire_shared(time.monotonic() + self.settings.connection_timeout)
+        await self._acquire(self._write_lock.acquire_shared)
         try:
             if not operation.has_no_caller:
                 await work()
         finally:
             self._write_lock.release_shared()
+
+    async def _acquire(self, acquire: Callable[[float], Awaitable[None]]) -> None:
+        """Acquire the write lock; if it does not come free since no server can be reached, say so."""
+        try:
+            await acquire(time.monotonic() + self.settings.connection_timeout)
+        except PoolError as error:
+            outage = self._shared.pools.connector.outage
+            if outage is None:
+                raise
+            raise outage.failure_of_a_wait(self.settings) from error
+
+    async def _finish_pending(self) -> None:
+        """Wait for the operations in flight: briefly for what no server can be reached for, or no caller waits for."""
+        deadline = time.monotonic() + self.settings.connection_timeout
+        unattended_until = time.monotonic() + _LONGEST_UNATTENDED_SECONDS
+        while self.pending and (rest := deadline - time.monotonic()) > 0:
+            await self.pending.wait_for_all(min(_CLOSING_CHECK_SECONDS, rest))
+            if (outage := self._shared.pools.connector.outage) is not None:
+                self.pending.fail_waiting(outage.failure("the storage was closed meanwhile"))
+            if not self.pending.are_attended and time.monotonic() >= unattended_until:
+                break
 
     async def _begin(self, operation: PendingOperation) -> PostgresSession:
         async def begin(attempt: Attempt) -> Connection:
@@ -345,12 +371,13 @@ class LoopEngine:
             return attempt.connection
 
         await self.pending.wait_for_abandoned_writes(operation)
-        await self._write_lock.acquire(time.monotonic() + self.settings.connection_timeout)
+        await self._acquire(self._write_lock.acquire)
         try:
             connection = await self._retrier.make(operation, begin)
         except BaseException:
             self._write_lock.release()
             raise
+        self._write_lock.begun()
         session = PostgresSession(
             connection, self.compiler, self.settings, self.pending, committed=self.committed, ended=self._session_ended
         )

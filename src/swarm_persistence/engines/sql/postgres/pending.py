@@ -5,9 +5,13 @@ that end.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
+
+from swarm_persistence.engines.sql.postgres.failures import still_unknown_outcome
+from swarm_persistence.errors import StorageError, copy_error
 
 T = TypeVar("T")
 
@@ -37,6 +41,28 @@ class PendingOperation:
     def has_no_caller(self) -> bool:
         """Return whether no caller waits for the result any more."""
         return all(caller.done() for caller in self.callers)
+
+    @contextmanager
+    def ended_without_caller(self) -> Iterator[None]:
+        """Within the block, which has begun nothing, end the operation once no caller waits for its result."""
+
+        def end_if_unwanted(_: object) -> None:
+            if self.has_no_caller:
+                self.task.cancel()
+
+        for caller in self.callers:
+            caller.add_done_callback(end_if_unwanted)
+        try:
+            yield
+        finally:
+            for caller in self.callers:
+                caller.remove_done_callback(end_if_unwanted)
+
+    def fail(self, error: StorageError) -> None:
+        """Give an error to the callers that are not answered yet."""
+        for caller in self.callers:
+            if not caller.done():
+                caller.set_exception(copy_error(error))
 
 
 class PendingOperations:
@@ -117,6 +143,20 @@ class PendingOperations:
         ]
         if abandoned:
             await asyncio.wait(abandoned)
+
+    @property
+    def are_attended(self) -> bool:
+        """Return whether a caller waits for any of them."""
+        return any(not operation.has_no_caller for operation in self._operations)
+
+    def fail_waiting(self, error: StorageError) -> None:
+        """Fail the operations that wait for a connection, or for the write lock."""
+        for operation in self._operations:
+            if operation.is_waiting:
+                operation.fail(still_unknown_outcome(error) if operation.has_lost_an_answer else error)
+
+    def __len__(self) -> int:
+        return len(self._operations)
 
     async def wait_for_all(self, seconds: float) -> None:
         """Wait for all operations, and for those that they start, up to this number of seconds."""

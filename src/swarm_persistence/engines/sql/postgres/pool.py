@@ -49,6 +49,7 @@ class ConnectionPool:
         self.loop = asyncio.get_running_loop()
         self._limit = limit
         self._settings = settings
+        self._connector = connector
         self._application = connector.application
         self._total = total
         self._idle: deque[Connection] = deque()
@@ -89,16 +90,26 @@ class ConnectionPool:
             PoolError: no connection came free in time; the message says why no other one could be opened.
 
         """
-        connection = self._pop_idle()
+        connection = self.acquire_idle()
         if connection is not None:
             return connection
         if self.is_closed:
             raise _closed()
         return await self._wait(deadline, schema)
 
+    def acquire_idle(self) -> Connection | None:
+        """Return an idle connection for exclusive use, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed:
+                self._in_use.add(connection)
+                return connection
+            self._limit.release()
+        return None
+
     def acquire_for_internal_use(self) -> Connection | None:
         """Return an idle connection, if any, for work that no caller has asked for; `in_use` does not count it."""
-        connection = self._pop_idle()
+        connection = self.acquire_idle()
         if connection is not None:
             self.begin_internal_use()
         return connection
@@ -214,15 +225,6 @@ class ConnectionPool:
         while (waiter := self._queue.pop()) is not None:
             waiter.set_exception(_closed())
 
-    def _pop_idle(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed:
-                self._in_use.add(connection)
-                return connection
-            self._limit.release()
-        return None
-
     def _hand_over_or_keep(self, connection: Connection) -> None:
         if (waiter := self._queue.pop()) is not None:
             waiter.set_result(connection)
@@ -263,7 +265,11 @@ class ConnectionPool:
 
     def _none_in_time(self) -> PoolError:
         limit = f"connection_timeout ({self._settings.connection_timeout:g} s)"
-        trouble = self._growth.trouble
+        outage, trouble = self._connector.outage, self._growth.trouble
+        if outage is not None and not self.open:
+            return outage.failure_of_a_wait(self._settings)
+        if trouble is None and not self.open:
+            return PoolError(f"{self._connector.target}: no server has answered within {limit}")
         if trouble is None:
             return PoolError(
                 f"all {self._settings.max_connections} connections were in use for longer than {limit}; raise "

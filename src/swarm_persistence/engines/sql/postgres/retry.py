@@ -139,7 +139,7 @@ class Retrier:
         has_expired = False
         answer: BaseException | None = None
         while True:
-            connection = await self._take(deadline, answer)
+            connection = await self._take(operation, deadline, answer)
             operation.is_waiting = False
             attempt = Attempt(connection)
             try:
@@ -185,12 +185,15 @@ class Retrier:
                 raise
             raise still_unknown_outcome(error) from error
 
-    async def _take(self, deadline: float, answer: BaseException | None) -> Connection:
+    async def _take(self, operation: PendingOperation, deadline: float, answer: BaseException | None) -> Connection:
         """Return a connection for the next attempt; if none comes in time, raise the last attempt's answer, if any."""
         if answer is not None and time.monotonic() >= deadline:
             raise answer from answer.__cause__
+        if (idle := self._pool.acquire_idle()) is not None:
+            return idle
         try:
-            return await self._pool.acquire(deadline, self._settings.schema)
+            with operation.ended_without_caller():
+                return await self._pool.acquire(deadline, self._settings.schema)
         except PoolError:
             if answer is not None:
                 raise answer from answer.__cause__

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 
 from swarm_persistence.engines.transaction_errors import got_no_turn
+from swarm_persistence.errors import PoolError
 
 
 class WriteLock:
@@ -21,11 +22,16 @@ class WriteLock:
         self._queue: deque[_Waiter] = deque()
         self._sharing = 0
         self._is_held = False
+        self._has_begun = False
 
     @property
     def is_held(self) -> bool:
         """Return whether a transaction holds the lock exclusively."""
         return self._is_held
+
+    def begun(self) -> None:
+        """Note that the transaction that holds the lock has its connection."""
+        self._has_begun = True
 
     async def acquire_shared(self, deadline: float) -> None:
         """Wait until no transaction holds the lock exclusively, and share it."""
@@ -48,7 +54,7 @@ class WriteLock:
             if self._are_shared:
                 self._sharing -= 1
             else:
-                self._is_held = False
+                self._is_held = self._has_begun = False
             admitted = self._admit()
         self._wake(admitted)
 
@@ -71,8 +77,16 @@ class WriteLock:
                 admitted = self._admit()
             self._wake(admitted)
             if isinstance(error, TimeoutError):
-                raise got_no_turn("storage", self._timeout) from None
+                raise self._got_no_turn() from None
             raise
+
+    def _got_no_turn(self) -> PoolError:
+        if self._has_begun:
+            return got_no_turn("storage", self._timeout)
+        return PoolError(
+            "earlier writes of this storage waited for a connection, or for locks of other processes, for longer than "
+            f"connection_timeout ({self._timeout:g} s)"
+        )
 
     def _is_open_to(self, is_exclusive: bool) -> bool:
         return not self._is_held and not (is_exclusive and self._sharing)
