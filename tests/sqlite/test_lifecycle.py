@@ -3,8 +3,11 @@
 import asyncio
 import gc
 import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from sqlite.programs import run_program
@@ -119,6 +122,30 @@ class TestClose:
                 return ids(await again.list_agents())
 
         assert sorted(asyncio.run(read())) == sorted(stored)
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda storage: storage.store_agent(an_agent()),
+            lambda storage: storage.claim_next_task("agent-1"),
+            lambda storage: storage.begin_transaction(),
+        ],
+        ids=["store", "claim", "begin"],
+    )
+    async def test_close_waits_for_no_lock_that_only_cancelled_calls_need(
+        self, path: Path, call: Callable[[SqliteStorage], Coroutine[Any, Any, Any]]
+    ) -> None:
+        storage = await SqliteStorage.builder().connection_timeout(1000).build(path)
+        other = apsw.Connection(str(path))
+        other.execute("BEGIN IMMEDIATE")
+        waiting = elsewhere(call(storage))
+        await until(lambda: storage._engine._busy_handler.is_waiting)
+        waiting.cancel()
+
+        async with asyncio.timeout(60):
+            await storage.close()
+
+        other.close()
 
     async def test_a_cancelled_close_closes(self, path: Path) -> None:
         before = set(threads_of_storages())

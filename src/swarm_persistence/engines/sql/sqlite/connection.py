@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -33,9 +34,13 @@ class BusyHandler:
         self.deadline: float | None = None
         """Up to which time of the monotonic clock to wait, where `connection_timeout` is not the limit."""
         self.is_waiting = False
+        self.is_wanted: Callable[[], bool] | None = None
+        """Whether a caller still waits for what needs the lock, where that can change."""
 
     def __call__(self, attempts: int) -> bool:
-        """Sleep, and let SQLite retry; `False` once the deadline has passed."""
+        """Sleep, and let SQLite retry; `False` once the deadline has passed, or no caller waits any more."""
+        if self.is_wanted is not None and not self.is_wanted():
+            return False
         if attempts == 0:
             self._usual_deadline = time.monotonic() + self._timeout
         if time.monotonic() >= (self._usual_deadline if self.deadline is None else self.deadline):

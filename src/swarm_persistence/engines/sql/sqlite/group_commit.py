@@ -7,8 +7,9 @@ arrival, and runs them as one group.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -211,10 +212,13 @@ class Writer:
         if not operation.future.cancelled():
             try:
                 self.commits.prepare()
+                self.commits.busy_handler.is_wanted = partial(_is_any_wanted, (operation,))
                 operation.result = operation.action()
             except BaseException as error:
                 operation.error = self.commits.translate(error)
                 self.commits.roll_back()
+            finally:
+                self.commits.busy_handler.is_wanted = None
         has_succeeded = operation.result is not None and operation.error is None
         answer([batch])
         if operation.following is not None and has_succeeded:
@@ -257,7 +261,8 @@ class GroupCommit(WriterConnection):
                 if each.error is None and not each.future.cancelled()
             ]
             # The first to be over: they come in the order of their submission.
-            self._busy_handler.deadline = batches[0].deadline if may_wait else 0.0
+            self.busy_handler.deadline = batches[0].deadline if may_wait else 0.0
+            self.busy_handler.is_wanted = partial(_is_any_wanted, operations)
             try:
                 if operations:
                     self.prepare()
@@ -278,7 +283,8 @@ class GroupCommit(WriterConnection):
                 _fail(operations, self.translate(error))
                 self.roll_back()
             finally:
-                self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
+                self.busy_handler.deadline, self.busy_handler.is_waiting = None, False
+                self.busy_handler.is_wanted = None
             if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
                 self._repeat(lost, batches[0].deadline)
             answer(batches)
@@ -292,7 +298,7 @@ class GroupCommit(WriterConnection):
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
-        self._busy_handler.deadline = deadline
+        self.busy_handler.deadline = deadline
         try:
             self.prepare()
             self._run_transaction(lost, 0, has_savepoints=True)
@@ -304,7 +310,7 @@ class GroupCommit(WriterConnection):
             self.translate(error)
             self.roll_back()
         finally:
-            self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
+            self.busy_handler.deadline, self.busy_handler.is_waiting = None, False
         for operation, first_error in zip(lost, unknown, strict=True):
             if operation.result is None and not isinstance(operation.error, ConflictError):
                 operation.error = first_error
@@ -483,3 +489,7 @@ def _fail(operations: Sequence[Operation], error: BaseException) -> None:
     for operation in operations:
         if operation.error is None:
             operation.error = copy_error(error)
+
+
+def _is_any_wanted(operations: Iterable[Action | Operation]) -> bool:
+    return any(not operation.future.cancelled() for operation in operations)

@@ -79,7 +79,7 @@ class WriterConnection:
         self._translate = translate
         self._open_connection = open_connection
         self._identity = identity
-        self._busy_handler = busy_handler
+        self.busy_handler = busy_handler
         self._is_spoiled = False
         self._confirmed_at = float("-inf")
         self.connection = open_connection(True)
@@ -159,7 +159,7 @@ class WriterConnection:
     def begin(self) -> None:
         """Begin a transaction; waits for other processes as long as the busy handler does."""
         self.cursor.execute("BEGIN IMMEDIATE")
-        self._busy_handler.is_waiting = False
+        self.busy_handler.is_waiting = False
 
     def commit(self) -> None:
         """Commit the open transaction.
@@ -182,7 +182,7 @@ class WriterConnection:
         """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
         self._is_spoiled = True
         # The group may have had no time to wait for another process, and this must not fail for that.
-        self._busy_handler.deadline = None
+        self.busy_handler.deadline = None
         with suppress(DatabaseError, apsw.Error):
             # What was left behind in the log would come back after a crash, were it not overwritten.
             self.prepare()
