@@ -15,6 +15,7 @@ import pytest
 from cli.commands import run_command
 from swarm_persistence import DatabaseError, OtherError, SqliteStorage, TaskModel
 from swarm_persistence.engines.sql.sqlite import checksums
+from swarm_persistence.engines.sql.sqlite.log import commits_behind
 
 _TEXT = "a text that stands in one place of the file only"
 
@@ -192,6 +193,26 @@ class TestADamagedLog:
 
         async with await SqliteStorage.open(copy) as storage:
             assert len(await storage.get_pending_tasks()) == 7
+
+    @pytest.mark.parametrize("checksums", [False, True])
+    async def test_one_that_was_about_to_be_emptied_after_a_checkpoint_hides_no_commits(
+        self, path: Path, checksums: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with await SqliteStorage.open(path, checksums=checksums) as storage:
+            await storage.store_tasks([TaskModel(id=str(number), task_type="job") for number in range(3)])
+            await storage.store_task(TaskModel(id="3", task_type="job"))
+            frames = log_of(path).read_bytes()
+            await storage.checkpoint()
+            assert log_of(path).stat().st_size == 0
+            # As if the process that made the checkpoint were killed once it had reset the log, and before that.
+            log_of(path).write_bytes(frames)
+            assert commits_behind(log_of(path), 0) > 1
+
+            async with await SqliteStorage.open(path) as other:
+                await other.store_task(TaskModel(id="4", task_type="job"))
+            assert len(await storage.get_pending_tasks()) == 5
+
+        assert caplog.text == ""
 
     @pytest.mark.parametrize("checksums", [False, True])
     async def test_a_sound_log_opens_beside_a_process_that_writes(self, path: Path, checksums: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.log import commits_behind
+from swarm_persistence.engines.sql.sqlite.log import commits_behind, is_in_database
 from swarm_persistence.errors import DatabaseError
 
 _log = logging.getLogger(__name__)
@@ -49,4 +49,11 @@ def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused
 def _count(connection: apsw.Connection, path: str) -> tuple[int, int]:
     """Return how many commits the log has behind the last frame that SQLite applies, and the number of that frame."""
     frame, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    return (commits_behind(Path(f"{path}-wal"), frame), frame) if frame >= 0 else (0, 0)
+    if frame < 0:
+        return 0, 0
+    log = Path(f"{path}-wal")
+    behind = commits_behind(log, frame)
+    if behind and not frame and is_in_database(log, Path(path)):
+        # A process was killed as it was emptying the log after a checkpoint, and others still have the file open.
+        return 0, 0
+    return behind, frame

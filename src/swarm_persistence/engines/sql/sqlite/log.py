@@ -13,6 +13,7 @@ _HEADER = Layout(">IIII8sII")
 _FRAME = Layout(">II8sII")
 _MAGICS = {0x377F0682: "<", 0x377F0683: ">"}
 _LARGEST_PAGE = 65536
+_RESERVED_AT = 20
 _STALE_FRAMES_IN_A_ROW = 64
 """So many frames of an earlier use of the log in a row are no damage: the rest is of earlier uses, too."""
 
@@ -74,23 +75,57 @@ def commits_behind(path: Path, number: int) -> int:
     file = open_if_exists(path)
     if file is None:
         return 0
-    commits = stale = 0
     with file:
-        header = file.read(0, _HEADER.size)
-        if len(header) < _HEADER.size:
-            return 0
-        _, _, page_size, _, salts, _, _ = _HEADER.unpack(header)
-        if not _is_page_size(page_size):
-            return 0
-        step = _FRAME.size + page_size
-        for offset in range(_HEADER.size + number * step, file.size - step + 1, step):
-            _, pages_after_commit, frame_salts, _, _ = _FRAME.unpack(file.read(offset, _FRAME.size))
-            is_stale = frame_salts != salts
-            stale = stale + 1 if is_stale else 0
-            if stale == _STALE_FRAMES_IN_A_ROW:
-                break
-            commits += not is_stale and pages_after_commit > 0
-    return commits
+        return sum(pages_after_commit > 0 for _, pages_after_commit, _ in _frames_since_reset(file, number))
+
+
+def is_in_database(path: Path, database: Path) -> bool:
+    """Tell whether the database's file holds all pages as the last commit of its log has left them.
+
+    So it is between the reset of a log and the next write, whose frames replace the old ones: SQLite applies none.
+    """
+    log, file = open_if_exists(path), open_if_exists(database)
+    if log is None or file is None:
+        return False
+    with log, file:
+        places: dict[int, int] = {}
+        committed: dict[int, int] = {}
+        pages = 0
+        for page, pages_after_commit, offset in _frames_since_reset(log, 0):
+            places[page] = offset
+            if pages_after_commit:
+                pages = pages_after_commit
+                committed.update(places)
+                places.clear()
+        page_size = int.from_bytes(log.read(8, 4))
+        # A checkpoint fills in the checksums there.
+        content = page_size - (file.read(_RESERVED_AT, 1) or b"\0")[0]
+        return all(
+            log.read(offset, content) == file.read((page - 1) * page_size, content)
+            for page, offset in committed.items()
+            if page <= pages
+        )
+
+
+def _frames_since_reset(file: RawFile, number: int) -> Iterator[tuple[int, int, int]]:
+    """Yield page, size after the commit, and place of the page of the frames after frame `number`, damaged or not."""
+    header = file.read(0, _HEADER.size)
+    if len(header) < _HEADER.size:
+        return
+    _, _, page_size, _, salts, _, _ = _HEADER.unpack(header)
+    if not _is_page_size(page_size):
+        return
+    stale = 0
+    step = _FRAME.size + page_size
+    for offset in range(_HEADER.size + number * step, file.size - step + 1, step):
+        page, pages_after_commit, frame_salts, _, _ = _FRAME.unpack(file.read(offset, _FRAME.size))
+        if frame_salts == salts:
+            stale = 0
+            yield page, pages_after_commit, offset + _FRAME.size
+            continue
+        stale += 1
+        if stale == _STALE_FRAMES_IN_A_ROW:
+            return
 
 
 def _read(file: RawFile, page_size_of_file: int) -> Log | None:
