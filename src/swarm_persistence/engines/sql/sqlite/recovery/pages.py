@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from struct import unpack
+from struct import Struct as Layout
+from struct import unpack, unpack_from
 
 from swarm_persistence.engines.sql.sqlite.log import Frame, Log, checksum, read_log
 from swarm_persistence.engines.sql.sqlite.raw_file import MAGIC, RawFile, companions, size_of
@@ -15,6 +16,8 @@ _PAGES_LOOKED_AT = 200
 _CHECKSUM_BYTES = 8
 # https://sqlite.org/fileformat.html#b_tree_pages
 _TREE_PAGES = frozenset({2, 5, 10, 13})
+_INTERIOR_PAGES = frozenset({2, 5})
+_TREE_HEADER = Layout(">BHHHB")
 
 
 class Pages:
@@ -100,15 +103,30 @@ def _page_size(file: RawFile) -> int:
 
 
 def _guess(file: RawFile | None) -> int:
-    """Return SQLite's usual size, unless many more pages of another one begin as those of trees do."""
+    """Return the size by which most pages of trees are found, SQLite's usual one if there are none.
+
+    A larger size than the true one finds only some of them, and by a smaller one their cells lie outside of the page.
+    """
+    found = dict.fromkeys((_USUAL_PAGE_SIZE, *(2**power for power in range(9, 17))), 0)
     if file is None:
         return _USUAL_PAGE_SIZE
-    shares = {2**power: _share_of_tree_pages(file, 2**power) for power in range(9, 17)}
-    best = max(shares, key=lambda size: shares[size])
-    return best if shares[best] > 2 * shares[_USUAL_PAGE_SIZE] else _USUAL_PAGE_SIZE
+    for start in range(0, min(file.size, _PAGES_LOOKED_AT * _LARGEST_PAGE), _LARGEST_PAGE):
+        data = file.read(start, _LARGEST_PAGE)
+        for page_size in found:
+            places = range(0 if start else page_size, len(data), page_size)
+            found[page_size] += sum(_is_tree_page(data, place, page_size) for place in places)
+    most = max(found.values())
+    return min(size for size in found if found[size] == most) if most else _USUAL_PAGE_SIZE
 
 
-def _share_of_tree_pages(file: RawFile, page_size: int) -> float:
-    starts = [file.read(number * page_size, 1) for number in range(1, _PAGES_LOOKED_AT)]
-    in_file = [start for start in starts if start]
-    return sum(1 for start in in_file if start[0] in _TREE_PAGES) / max(len(in_file), 1)
+def _is_tree_page(data: bytes, start: int, page_size: int) -> bool:
+    """Tell whether the header of a tree's page stands here, and all its cells lie within the page."""
+    if data[start] not in _TREE_PAGES or start + page_size > len(data):
+        return False
+    _, _, count, content, _ = _TREE_HEADER.unpack_from(data, start)
+    content = content or _LARGEST_PAGE
+    pointers = start + (12 if data[start] in _INTERIOR_PAGES else 8)
+    least = pointers - start + 2 * count
+    if not (least <= content <= page_size and (count or content + 255 >= page_size)):
+        return False
+    return all(content <= offset < page_size for offset in unpack_from(f">{count}H", data, pointers))
