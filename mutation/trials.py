@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from queue import SimpleQueue
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_item import MutationSpec, TestOutcome
 
+from mutation.exit_codes import command_of, has_failed_test
 from mutation.line_tests import environment_of
 
 KILLED, TIMED_OUT, SURVIVED, UNTESTED, UNCLEAR = "killed", "timed out", "survived", "in a module of no test", "unclear"
@@ -56,10 +56,8 @@ class Copies:
             outcome = SURVIVED
         elif output == "timeout":
             outcome = TIMED_OUT
-        elif "ERROR: not found" in output or result.test_outcome != TestOutcome.KILLED:
-            outcome = UNCLEAR
         else:
-            outcome = KILLED
+            outcome = KILLED if has_failed_test(output) else UNCLEAR
         return replace(trial, outcome=outcome, difference=result.diff or output[-2000:])
 
 
@@ -70,5 +68,5 @@ def _of_copy(mutant: MutationSpec, path: Path) -> MutationSpec:
 
 def _command(copy: Path) -> str:
     paths = environment_of(copy)["PYTHONPATH"]
-    pytest = f"{sys.executable} -m pytest -q -x -p no:randomly -p no:xdist -p no:cov @tests.txt 2>&1"
+    pytest = command_of("-q -x -p no:randomly -p no:xdist -p no:cov @tests.txt")
     return shlex.join(["env", "-C", str(copy), f"PYTHONPATH={paths}", "sh", "-c", pytest])
