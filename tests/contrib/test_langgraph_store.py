@@ -337,3 +337,14 @@ def test_the_same_store_serves_callers_without_a_loop(tmp_path: Path) -> None:
         assert [item.value["text"] for item in cast(Any, found)] == ["zebras", "apples"]
         assert store.list_namespaces() == [("said",)]
         assert store.get(("said",), "0") is None
+
+
+async def test_a_ttl_may_be_a_timedelta(storage: Storage) -> None:
+    store = SwarmStore(storage)
+
+    await store.aput(("a",), "k", {"n": 1}, ttl=cast(Any, timedelta(hours=1.5)))
+
+    document = await storage.get_document(("langgraph.store", "a"), "k")
+    assert document is not None
+    assert document.expires_at == document.created_at + timedelta(minutes=90)
+    assert await store.aget(("a",), "k", refresh_ttl=True) is not None
