@@ -31,7 +31,7 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
     model: M
 
 
-class Put(msgspec.Struct, Generic[M], frozen=True):
+class Put(msgspec.Struct, Generic[M], frozen=True, gc=False):
     """Add records of one table, or replace those of their ids, no two of which are equal.
 
     A replaced one keeps its `created_at`, and its version is raised. With `if_absent`, stored ones are left as they

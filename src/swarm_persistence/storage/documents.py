@@ -1,6 +1,7 @@
 """The verbs of documents: put, read, update, take, watch."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -51,16 +52,13 @@ class DocumentVerbs(StorageCore):
         """
         given = self._documents(documents, "documents")
         new = self._documents(if_absent, "if_absent")
-        self._set_all((*given, *new), "updated_at", now())
-        steps: list[Step] = [Put(given)] if given else []
-        if new:
-            steps.append(Put(new, if_absent=True))
-        if not steps:
+        if not (given or new):
             return PutCounts()
-        results: list[list[tuple[int, int] | None]] = await self._executor().write(steps)
+        self._set_all(chain(given, new), "updated_at", now())
+        results: list[list[tuple[int, int] | None]] = await self._executor().write(_steps_of(given, new))
         is_in_transaction = innermost_scope() is not None
         added = replaced = kept = 0
-        for document, written in zip((*given, *new), (each for result in results for each in result), strict=True):
+        for document, written in zip(chain(given, new), chain.from_iterable(results), strict=True):
             if written is None:
                 kept += 1
                 continue
@@ -124,14 +122,22 @@ class DocumentVerbs(StorageCore):
         query: Query[Any] = Query(DOCUMENTS, (*wanted, *IS_UNEXPIRED))
         return Watched(self._feeds, self._engine, query, BEFORE_ALL).records()
 
-    def _documents(self, documents: Iterable[DocumentModel], name: str) -> list[DocumentModel]:
+    def _documents(self, documents: Iterable[DocumentModel], name: str) -> Sequence[DocumentModel]:
         """Return the documents to write, without those that a later one replaces."""
+        if documents == ():
+            return ()
         records = several(documents, name, "a list of DocumentModel")
-        last: dict[str, DocumentModel] = {}
         for document in records:
             self._require_model(DOCUMENTS, document)
-            last[id_of(document)] = document
-        return [*last.values()]
+        if len(records) == 1:
+            return records  # the engine checks what makes up its id
+        return [*{id_of(document): document for document in records}.values()]
+
+
+def _steps_of(given: Sequence[DocumentModel], new: Sequence[DocumentModel]) -> Sequence[Step]:
+    if not new:
+        return (Put(given),)
+    return (Put(given), Put(new, if_absent=True)) if given else (Put(new, if_absent=True),)
 
 
 def id_of(document: DocumentModel) -> str:

@@ -124,9 +124,8 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         thread, namespace = place_of(config)
         checkpoint_id = config["configurable"]["checkpoint_id"]
         collection = (ROOT, thread, "writes", namespace)
-        parts = parts_of(writes, self.serde)
-        documents = documents_of(collection, checkpoint_id, parts, task_id, task_path)
-        if all(channel in WRITES_IDX_MAP for _, channel, _, _ in parts):
+        documents = documents_of(collection, checkpoint_id, parts_of(writes, self.serde), task_id, task_path)
+        if all(channel in WRITES_IDX_MAP for channel, _ in writes):
             await self._storage.put_documents(documents)
         else:
             await self._storage.put_documents((), if_absent=documents)
