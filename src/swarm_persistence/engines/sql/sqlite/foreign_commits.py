@@ -14,8 +14,8 @@ from swarm_persistence.errors import StorageError
 
 _POLL_SECONDS = 0.02
 """How often the writer polls for other processes' commits while there is a watch."""
-_RARE_POLL_SECONDS = 0.04
-"""How often it does so beside the notices of writes to the log."""
+_RARE_POLL_SECONDS = 0.25
+"""How often it does so beside the notices of writes to the log: for a write that shows in no notice."""
 _LONGEST_WAIT_SECONDS = 1.0
 """How long a notice waits for its poll: an open transaction keeps the writer from it."""
 
