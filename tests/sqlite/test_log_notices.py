@@ -8,8 +8,9 @@ import pytest
 
 from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TaskModel
+from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.sqlite import foreign_commits, log_notices
-from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding
+from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding, pause_after
 from swarm_persistence_conformance.records import a_task
 
 SOON_SECONDS = 20.0
@@ -99,6 +100,28 @@ class TestNotices:
         expected = [PollFinding.NOTHING, PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT]
         assert [log.polls.get(timeout=SOON_SECONDS) for _ in expected] == expected
         log.notices.close()
+
+    def test_a_write_while_no_commit_shows_is_polled_for_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log_notices, "Backoff", lambda *_: Backoff(1_000.0, 1_000.0))
+        log = Log(tmp_path / "log", PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT)
+        log.write()
+        assert log.polls.get(timeout=SOON_SECONDS) is PollFinding.NOTHING  # the rest of an own write
+
+        log.write()
+
+        assert log.polls.get(timeout=SOON_SECONDS) is PollFinding.FOREIGN_COMMIT
+        log.notices.close()
+
+    def test_pauses_grow_while_one_follows_the_other_and_a_rest_ends_that(self) -> None:
+        pauses = [0.001]
+        for _ in range(8):
+            pauses.append(pause_after(pauses[-1], 0.0005))
+
+        assert pauses == [0.001, 0.002, 0.004, 0.008, 0.016, 0.02, 0.02, 0.02, 0.02]
+        # A task, its claim and its completion are three in a row; the next task of a quiet swarm is noticed at once.
+        assert pause_after(pauses[-1], 0.015) == 0.001
 
     async def test_the_end_of_the_log_ends_the_notices(self, tmp_path: Path) -> None:
         log = Log(tmp_path / "log")

@@ -7,6 +7,7 @@ or if a write shows in no local file system, the regular polls see the commit la
 import ctypes
 import errno
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ _REST_AFTER_OWN_WRITE_SECONDS = 0.002
 _SHORTEST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
 """Between two notices, while one follows the other: then they bring no more than regular polls."""
+_REST_SECONDS = 0.01
+"""After so long without a notice, those that follow are few: a task that comes, its claim and its completion."""
 
 
 class PollFinding(Enum):
@@ -85,15 +88,10 @@ class LogNotices:
         try:
             while True:
                 waits_since = time.monotonic()
-                if any(mask & _IN_IGNORED for mask in _masks(os.read(watch.descriptor, _LONGEST_READ))):
-                    break  # closed, or the log is deleted
-                if self._ends_unless_wanted():
-                    return
-                has_rested = time.monotonic() - waits_since > 2 * pause
-                pause = (
-                    max(pause / 2, _SHORTEST_PAUSE_SECONDS) if has_rested else min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                )
-                self._poll_until_found()
+                if _has_ended(watch) or self._ends_unless_wanted():
+                    return  # closed, or the log is deleted
+                pause = pause_after(pause, time.monotonic() - waits_since)
+                self._poll_until_found(watch)
                 time.sleep(pause)
         finally:
             with self._lock:
@@ -109,7 +107,13 @@ class LogNotices:
             self._watch = None
             return True
 
-    def _poll_until_found(self) -> None:
+    def _poll_until_found(self, watch: "_FileWatch") -> None:
+        """Poll until another process's commit shows, or the log is written to again, which begins anew.
+
+        The notice may have been of the rest of an own write, after which no commit shows.
+        """
+        further = select.poll()  # select() takes no descriptor above 1023
+        further.register(watch.descriptor, select.POLLIN)
         deadline = time.monotonic() + _LONGEST_COMMIT_SECONDS
         backoff = Backoff(_SHORTEST_PAUSE_SECONDS / 2, _LONGEST_PAUSE_SECONDS)
         while not self._is_closed and (found := self._poll()) is not PollFinding.FOREIGN_COMMIT:
@@ -118,7 +122,21 @@ class LogNotices:
                 deadline = min(deadline, time.monotonic() + _REST_AFTER_OWN_WRITE_SECONDS)
             if time.monotonic() >= deadline:
                 break
-            time.sleep(backoff.next())
+            wait = backoff.next()
+            if wait < _SHORTEST_PAUSE_SECONDS:
+                time.sleep(wait)  # poll() would round it up to a whole millisecond
+            elif further.poll(wait * 1000):
+                break
+
+
+def pause_after(before: float, rest: float) -> float:
+    """Return the pause after a notice, from the pause before and the time without a notice since, all in seconds."""
+    return _SHORTEST_PAUSE_SECONDS if rest >= _REST_SECONDS else min(2 * before, _LONGEST_PAUSE_SECONDS)
+
+
+def _has_ended(watch: _FileWatch) -> bool:
+    """Wait for a write; tell whether there will be none any more."""
+    return any(mask & _IN_IGNORED for mask in _masks(os.read(watch.descriptor, _LONGEST_READ)))
 
 
 def _masks(events: bytes) -> Iterator[int]:
