@@ -12,7 +12,8 @@ from swarm_persistence.schema.tables import M, Table
 from swarm_persistence.schema.values import ColumnValue
 
 
-class Insert(msgspec.Struct, Generic[M], frozen=True):
+# The garbage collector need not track them: one write has thousands, in no cycle.
+class Insert(msgspec.Struct, Generic[M], frozen=True, gc=False):
     """Add a record. Result: its sequence. A stored id raises `ConflictError`, which names model and id.
 
     If `unless` names a field, and a row has the same value in it (not null), nothing is added; the result is 0.

@@ -62,7 +62,8 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
     """Return the steps that must follow the inserts of tasks."""
     waiting = {id_of(task): dependencies for task in tasks if (dependencies := dependencies_of(task))}
     delayed = [id_of(task) for task in tasks if task.run_at is not None]
-    completed = [id_of(task) for task in tasks if task.status is TaskStatus.COMPLETED]
+    begun = [task for task in tasks if task.status is not TaskStatus.PENDING]
+    completed = [id_of(task) for task in begun if task.status is TaskStatus.COMPLETED]
     steps = _steps_to_link(waiting)
     if waiting:
         steps.append(Update(Query(TASKS, (one_of("id", [*waiting]),)), {UNMET_DEPENDENCIES: _LINKS}))
@@ -71,7 +72,7 @@ def steps_after_storing(tasks: Sequence[TaskModel]) -> list[Step]:
     if completed:
         steps += steps_to_meet(completed)
     # Limits count tasks that are stored as held as well as those that are claimed.
-    if held := [id_of(task) for task in tasks if task.status in HELD]:
+    if held := [id_of(task) for task in begun if task.status in HELD]:
         steps.append(Update(Query(TASKS, (one_of("id", held),)), {IS_COUNTED: 1}))
     return steps
 

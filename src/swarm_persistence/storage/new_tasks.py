@@ -7,7 +7,7 @@ from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.reads import Values
 from swarm_persistence.engines.steps import IfChanged, Insert, Step
 from swarm_persistence.errors import DependencyCycleError
-from swarm_persistence.models import TaskModel
+from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.query.task_statuses import UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASKS
@@ -18,7 +18,8 @@ from swarm_persistence.storage.dependencies import dependencies_of, refuse_cycle
 
 def may_be_linked(task: TaskModel) -> bool:
     """Whether a task has dependencies, or its dependents may have to fail."""
-    return bool(dependencies_of(task)) or task.status in UNSUCCESSFUL
+    # To hash an enum's member takes longer than to compare it, and most new tasks are pending.
+    return bool(dependencies_of(task)) or (task.status is not TaskStatus.PENDING and task.status in UNSUCCESSFUL)
 
 
 def linked_among(inserts: Sequence[Insert[Any]]) -> list[TaskModel]:

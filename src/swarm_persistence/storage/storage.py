@@ -88,8 +88,10 @@ class Storage(
 
         """
         records = several(models, "models", "a list of models")
-        for record in records:
-            self._require_model(table_of(type(record)), record)
+        kinds = dict.fromkeys(map(type, records))
+        for kind in kinds:
+            table_of(kind)  # refuses what is no model
+        for record in records if TaskModel in kinds else ():
             if isinstance(record, TaskModel):
                 checked_trace_parent(record.trace_parent)
         stored = await store_all(self, records)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
 from swarm_persistence.engines.steps import Delete, Insert, LockRows
-from swarm_persistence.models import DocumentModel, TaskModel, TaskStatus
+from swarm_persistence.models import DocumentModel, Model, ScheduleModel, TaskModel, TaskStatus
 from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
@@ -50,12 +50,17 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
 
 async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
-    for model in models:
-        accept_texts(table_of(type(model)), model)
+    # Most calls store records of one kind, thousands of them: what concerns other kinds is not asked of each.
+    tables = _tables_of(models)
+    for model in models if any(table.choices for table in tables.values()) else ():
+        accept_texts(tables[type(model)], model)
+    for model in models if ScheduleModel in tables else ():
         plan(model)
-    ids = [document_id_of(model) for model in models if isinstance(model, DocumentModel)]
+    documents: Any = models if DocumentModel in tables else ()
+    ids = [document_id_of(model) for model in documents if isinstance(model, DocumentModel)]
+    has_keyed_tasks = TaskModel in tables and any(map(is_keyed, models))
     # A key may turn out to belong to another kind of task only once the other records are written.
-    if not ids and (len(models) == 1 or not any(map(is_keyed, models))):
+    if not ids and (len(models) == 1 or not has_keyed_tasks):
         stored = await _store_all(core, models, releases=False)
         if stored is not None:
             return stored
@@ -75,6 +80,7 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
     It releases the key only together with the new task that takes it, which may still be refused.
     """
     stored: list[M] = [*models]
+    tables = _tables_of(models)
     left = [*range(len(models))]
     own: dict[str, TaskModel] = {}
     while left:
@@ -83,7 +89,8 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
         duplicates = []
         for place, sequence in zip(left, sequences, strict=True):
             if sequence:
-                _note_stored(scope, table_of(type(models[place])), models[place], sequence)
+                model = models[place]
+                _note_stored(scope, tables[type(model)], model, sequence)
             else:
                 duplicates.append(place)
         left = []
@@ -104,6 +111,10 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
     return stored
 
 
+def _tables_of(models: Sequence[Model]) -> dict[type[Model], Table[Any]]:
+    return {kind: table_of(kind) for kind in {*map(type, models)}}
+
+
 def _insert(model: M) -> Insert[M]:
     has_key = getattr(model, "idempotency_key", None) is not None
     return Insert(model, "idempotency_key" if has_key else None)
@@ -111,6 +122,8 @@ def _insert(model: M) -> Insert[M]:
 
 async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]:
     """Insert records, and the links of the tasks among them; return the sequence of each, 0 for a duplicate."""
+    if TaskModel not in {type(step.model) for step in inserts}:
+        return await core._executor().write(inserts)
     linked = linked_among(inserts)
     if not linked:
         return (await core._executor().write(steps_to_store(inserts)))[: len(inserts)]
