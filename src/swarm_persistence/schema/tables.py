@@ -173,6 +173,8 @@ class Table(Generic[M]):
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)
         """The columns that occur in the conditions of partial indexes."""
         self.choices = tuple(column for column in self.columns if column.choices is not None)
+        self.unique_fields = tuple(index.columns[0] for index in indexes if index.is_unique)
+        """The fields beside the id whose values are unique, unless they are null."""
         self.leading_fields = frozenset(index.columns[0] for index in indexes)
         """The first column of each index, `-` before a descending one."""
         self._by_name = {column.name: column for column in (*self.columns, *self.hidden)}

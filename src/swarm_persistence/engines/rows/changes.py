@@ -266,7 +266,7 @@ class Changes:
     def _add(self, source: RowSource, values: Values) -> int:
         sequence = source.last_sequence + 1
         table = source.table
-        self._put(source, (*values, *(0 for _ in table.hidden), sequence))
+        self._put(source, (*values, *((0,) * len(table.hidden)), sequence))
         return sequence
 
     def _put(self, source: RowSource, row: Row) -> None:
@@ -353,15 +353,11 @@ def _is_marked(table: Table[Any], changes: Mapping[str, Change]) -> bool:
 
 
 def _require_unique(source: RowSource, values: Values) -> None:
-    for index in source.table.indexes:
-        if index.is_unique:
-            field = index.columns[0]
-            holder = _holder(source, field, values)
-            if holder is not None and holder[0] != values[0]:
-                label = source.table.label
-                raise ConflictError(
-                    f"{label} {values[0]!r} cannot be written: {label} {holder[0]!r} has the same {field}"
-                )
+    for field in source.table.unique_fields:
+        holder = _holder(source, field, values)
+        if holder is not None and holder[0] != values[0]:
+            label = source.table.label
+            raise ConflictError(f"{label} {values[0]!r} cannot be written: {label} {holder[0]!r} has the same {field}")
 
 
 def _holder(source: RowSource, field: str, values: Values) -> Row | None:

@@ -135,7 +135,8 @@ class RowAdder:
         wanted = [(row, future) for row, future in batch if not future.done()]
         if not wanted:
             return
-        insert = ArrayInsertStatement(self._table, [row for row, _ in wanted], self._text)
+        rows = [row for row, _ in wanted]
+        insert = ArrayInsertStatement(self._table, rows, self._text, [rows])  # `Batches` has bounded them
         try:
             sequences = await self._retrier.write(operation, (insert,))
         except StorageError as error:
