@@ -13,6 +13,7 @@ from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
+from swarm_persistence.engines.sql.postgres.row_updates import RowUpdatePlan
 from swarm_persistence.storage.leases import brief_completion, completion
 from swarm_persistence.worker import Worker
 from swarm_persistence_conformance.callers import elsewhere
@@ -58,6 +59,33 @@ class TestStatements:
         (completions,) = [each for each in statements if "meet_dependencies" in each]
         assert "payload" not in completions
         assert [await storage.get_task(task.id) for task in tasks] == tasks
+
+    async def test_many_changes_are_a_statement_beside_one_in_flight_and_few_wait(
+        self, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, *rest = await claimed(storage, 129)
+        run, sizes, may_go = RowUpdatePlan.run, [], asyncio.Event()
+
+        async def held(plan: RowUpdatePlan, connection: Connection, updates: Any) -> Any:
+            sizes.append(len(updates))
+            if len(sizes) == 1:
+                await may_go.wait()
+            return await run(plan, connection, updates)
+
+        monkeypatch.setattr(RowUpdatePlan, "run", held)
+        completing = asyncio.create_task(storage.complete_task(first))
+        async with asyncio.timeout(20):
+            while not sizes:  # noqa: ASYNC110 - a statement in flight tells of nothing
+                await asyncio.sleep(0.005)
+            few = asyncio.gather(*map(storage.complete_task, rest[:63]))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert sizes == [1]
+            await asyncio.gather(*map(storage.complete_task, rest[63:]), few)
+            assert not completing.done()
+            may_go.set()
+            await completing
+        assert sizes == [1, 128]
 
     async def test_completions_are_compiled_once_and_make_no_steps_of_their_own(
         self, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch

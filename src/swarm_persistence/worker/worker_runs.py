@@ -1,4 +1,7 @@
-"""The main loop of a worker: each write records the results that have come in and claims the next tasks."""
+"""The main loop of a worker: each write records the results that have come in and claims the next tasks.
+
+While one write is in flight, another one begins once enough results for it have come in.
+"""
 
 import asyncio
 import logging
@@ -35,6 +38,9 @@ _IDLE_CHECK_SECONDS = 0.05
 _UNANSWERED_SECONDS = 0.5
 """How long a worker that stops waits for a claim in flight, and, if that was in vain, for its sign-off."""
 _SIGN_OFF_SECONDS = 2.0
+_MOST_WRITES = 2
+_FEWEST_BESIDE = 64
+"""So many results are recorded beside a write in flight; fewer wait for its end."""
 
 T = TypeVar("T")
 
@@ -79,12 +85,10 @@ class WorkerRun:
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
         self._failure: Exception | None = None
-        self._is_writing = False
-        """Whether a write is in flight, which may claim tasks."""
-        self._write_limit: asyncio.Timeout | None = None
-        """That of the write in flight."""
-        self._is_claiming = False
-        """Whether that write only claims."""
+        self._writes: dict[asyncio.Task[None], int] = {}
+        """The writes in flight; how many tasks each may claim."""
+        self._write_limits: dict[asyncio.Timeout, bool] = {}
+        """Those of the writes in flight; whether each of these only claims."""
         self._has_given_up = False
         self._was_cut_off = False
         """Whether the storage did not answer in time after the stop."""
@@ -105,7 +109,7 @@ class WorkerRun:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._is_writing or self._unsettled or len(self._ahead) or self._pending_releases)
+        return bool(self._writes or self._unsettled or len(self._ahead) or self._pending_releases)
 
     def stop(self) -> None:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
@@ -119,8 +123,7 @@ class WorkerRun:
                     len(self._unsettled),
                     self._settings.drain_timeout,
                 )
-            if self._is_claiming:
-                self._limit_write(_UNANSWERED_SECONDS)
+            self._limit_writes(_UNANSWERED_SECONDS, only_claims=True)
             self._give_back_ahead()
             self._changed.set()
 
@@ -153,7 +156,9 @@ class WorkerRun:
             self._ready_tasks.close()
             self._lost_claims.close()
             self._threads.close()
-            ending: list[Awaitable[Any]] = [*self._jobs.cancel()]
+            for write in self._writes:
+                write.cancel()
+            ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes]
             if self._waiting is not None:
                 self._waiting.cancel()
                 ending.append(self._waiting)
@@ -164,7 +169,7 @@ class WorkerRun:
             raise self._failure
 
     async def _work_until_settled(self) -> None:
-        while not self._is_stopping or self._unsettled or self._pending_releases:
+        while not self._is_stopping or self._writes or self._unsettled or self._pending_releases:
             self._changed.clear()
             try:
                 await self._cycle()
@@ -173,25 +178,41 @@ class WorkerRun:
 
     async def _cycle(self) -> None:
         """Record the results that have come in and claim the next tasks, or wait until there is anything to do."""
-        await self._end_wait()
-        if self._handled:
-            await self._collect()
-        handled, self._handled = self._handled, []
+        if not self._writes:
+            # Only now: what ended the wait may be later than a claim that is in flight, and that finds nothing.
+            await self._end_wait()
+            if self._handled:
+                await self._collect()
         room = 0 if self._is_backing_off else self._room()
-        self._is_writing = True
-        try:
-            if handled:
-                await self._record(handled, room)
+        if self._can_record():
+            handled, self._handled = self._handled, []
+            self._start_write(self._record(handled, room, is_running=self._is_slot_free_for_all(room)), room)
+            return
+        if room and not self._writes:
+            if self._may_find_tasks:
+                self._start_write(self._claim(room, is_running=self._is_slot_free_for_all(room)), room)
                 return
-            if room and self._may_find_tasks:
-                self._is_claiming = True
-                await self._claim(room)
-                return
-        finally:
-            self._is_writing = self._is_claiming = False
-        if room and self._waiting is None:
-            self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
+            if self._waiting is None:
+                self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
         await self._changed.wait()
+
+    def _can_record(self) -> bool:
+        """Tell whether there are results to record now; beside a write in flight, only as many as repay another one."""
+        if not self._writes:
+            return bool(self._handled)
+        return len(self._writes) < _MOST_WRITES and len(self._handled) >= _FEWEST_BESIDE
+
+    def _start_write(self, write: Coroutine[Any, Any, None], room: int) -> None:
+        task = self._loop.create_task(write, name=f"write of worker {self._agent.id}")
+        self._writes[task] = room
+        task.add_done_callback(self._written)
+
+    def _written(self, write: "asyncio.Task[None]") -> None:
+        del self._writes[write]
+        error = None if write.cancelled() else write.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+        self._changed.set()
 
     async def _collect(self) -> None:
         """Let quick handlers end, so that one write records them; what they leave is run during the write."""
@@ -203,7 +224,7 @@ class WorkerRun:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
-    async def _record(self, handled: list[tuple[TaskRun, Any]], room: int) -> None:
+    async def _record(self, handled: list[tuple[TaskRun, Any]], room: int, *, is_running: bool) -> None:
         completions = [(run.task, result) for run, result in handled]
         try:
             done = await self._limited(
@@ -214,7 +235,7 @@ class WorkerRun:
                     task_types=self._settings.handlers,
                     capabilities=self._agent.capabilities,
                     lease=self._settings.limits.lease,
-                    is_running=self._is_slot_free_for_all(room),
+                    is_running=is_running,
                     ageing=self._settings.ageing,
                 )
             )
@@ -238,7 +259,7 @@ class WorkerRun:
         if room:
             self._take(done.claimed)
 
-    async def _claim(self, room: int) -> None:
+    async def _claim(self, room: int, *, is_running: bool) -> None:
         limits = self._settings.limits
         try:
             tasks = await self._limited(
@@ -248,9 +269,10 @@ class WorkerRun:
                     task_types=self._settings.handlers,
                     capabilities=self._agent.capabilities,
                     lease=limits.lease,
-                    is_running=self._is_slot_free_for_all(room),
+                    is_running=is_running,
                     ageing=self._settings.ageing,
-                )
+                ),
+                is_claim=True,
             )
         except ClosedError:
             raise
@@ -266,17 +288,21 @@ class WorkerRun:
             self._claim_backoff.reset()
             self._take(tasks)
 
-    async def _limited(self, write: Awaitable[T]) -> T:
+    async def _limited(self, write: Awaitable[T], *, is_claim: bool = False) -> T:
         """Write, within a limit once the worker stops; the storage releases what it claims after that."""
+        seconds = _UNANSWERED_SECONDS if is_claim and self._is_stopping else None
+        limit = asyncio.timeout(HAND_BACK_SECONDS if self._has_given_up else seconds)
+        self._write_limits[limit] = is_claim
         try:
-            async with asyncio.timeout(HAND_BACK_SECONDS if self._has_given_up else None) as self._write_limit:
+            async with limit:
                 return await write
         finally:
-            self._write_limit = None
+            del self._write_limits[limit]
 
-    def _limit_write(self, seconds: float) -> None:
-        if self._write_limit is not None:
-            self._write_limit.reschedule(self._loop.time() + seconds)
+    def _limit_writes(self, seconds: float, *, only_claims: bool = False) -> None:
+        for limit, is_claim in self._write_limits.items():
+            if (is_claim or not only_claims) and not limit.expired():
+                limit.reschedule(self._loop.time() + seconds)
 
     def _take(self, tasks: list[TaskModel]) -> None:
         """Take claimed tasks."""
@@ -297,14 +323,19 @@ class WorkerRun:
                 break
             fresh += 1
         ahead = self._pace.ahead(max(free, 0) + fresh)
-        return max(free + ahead - len(self._ahead), 0)
+        return max(free + ahead - len(self._ahead) - self._claiming, 0)
+
+    @property
+    def _claiming(self) -> int:
+        """Return how many tasks the writes in flight may claim."""
+        return sum(self._writes.values())
 
     def _free_slots(self) -> int:
         return self._settings.concurrency - len(self._running) - self._threads.abandoned
 
     def _is_slot_free_for_all(self, claimed: int) -> bool:
         """Tell whether the handlers of this number of further tasks would start at once."""
-        return len(self._ahead) + claimed <= self._free_slots()
+        return len(self._ahead) + self._claiming + claimed <= self._free_slots()
 
     def _start_what_fits(self) -> None:
         concurrency = self._settings.concurrency - self._threads.abandoned
@@ -379,7 +410,7 @@ class WorkerRun:
     def _give_back_all(self) -> None:
         if not self._has_given_up:
             self._has_given_up = True
-            self._limit_write(HAND_BACK_SECONDS)
+            self._limit_writes(HAND_BACK_SECONDS)
             if self._unsettled or self._pending_releases:
                 self._log.info(
                     "worker %r hands its task(s) back: %d running, %d claimed ahead",

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 LARGEST_BATCH = 512
 _MOST_AT_ONCE = 4
-"""Batches of one kind in flight at once: more than one only if each is full."""
+"""Batches of one kind in flight at once: more than one only if each further one has enough items."""
 
 
 class Batches(Generic[T]):
@@ -38,10 +38,12 @@ class Batches(Generic[T]):
         verb: str,
         is_write: bool,
         size_of: SizeOf[T] | None = None,
+        fewest_beside: int = LARGEST_BATCH,
     ) -> None:
         """Take the function that runs a batch, and the verb to name it by: its items may belong to several verbs.
 
-        `size_of` tells how many bytes of an item are sent, if it may be large.
+        `size_of` tells how many bytes of an item are sent, if it may be large. A batch of at least `fewest_beside`
+        items begins while others are in flight.
         """
         self._verb = verb
         self._loop = asyncio.get_running_loop()
@@ -49,6 +51,7 @@ class Batches(Generic[T]):
         self._work = work
         self._is_write = is_write
         self._size_of = size_of
+        self._fewest_beside = fewest_beside
         self._collected: list[tuple[T, asyncio.Future[Any]]] = []
         self._under_way = 0
         self._was_single = False
@@ -92,7 +95,7 @@ class Batches(Generic[T]):
         return first_part(self._collected, LARGEST_BATCH, lambda item: size_of(item[0]))
 
     def _may_start(self) -> bool:
-        return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= LARGEST_BATCH)
+        return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= self._fewest_beside)
 
     async def _do(self, operation: PendingOperation, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
         VERB.set(self._verb)

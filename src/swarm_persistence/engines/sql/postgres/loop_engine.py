@@ -45,6 +45,8 @@ _CLOSING_CHECK_SECONDS = 1.0
 """How long an operation that no server can be reached for delays the end."""
 _LONGEST_UNATTENDED_SECONDS = 2.0
 """How long operations delay the end whose callers were cancelled: their server may never answer."""
+_FEWEST_BESIDE = 64
+"""So many changes of rows are a statement of their own beside one in flight: the driver and the server work at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +275,12 @@ class LoopEngine:
         if updater is None:
             changes = RowUpdater(plan, self._retrier, self._under_write_lock, self.committed, self._update_alone)
             updater = self._updaters[plan] = Batches(
-                self.pending, changes.run, verb="update", is_write=True, size_of=plan.size_of
+                self.pending,
+                changes.run,
+                verb="update",
+                is_write=True,
+                size_of=plan.size_of,
+                fewest_beside=_FEWEST_BESIDE,
             )
         return updater
 
