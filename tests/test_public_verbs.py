@@ -1,4 +1,4 @@
-"""Facts about what stands above the storage: it could be written by an outsider, who has the public names only."""
+"""Facts about what stands above the storage: it uses no private attribute of another object, and no engine."""
 
 import ast
 from collections.abc import Iterator

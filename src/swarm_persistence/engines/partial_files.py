@@ -83,7 +83,7 @@ class PartialFile:
         return True
 
     def discard(self) -> None:
-        """Remove it, unless it was published."""
+        """Remove the partial file, unless it was published."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1

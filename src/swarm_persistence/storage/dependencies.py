@@ -170,7 +170,7 @@ _LINKS = CountOf(TASK_LINKS, "task_id")
 
 
 def _names(dependencies: str, id: str) -> bool:
-    """Whether a stored list of dependencies contains an id; an unreadable list contains none."""
+    """Tell whether a stored list of dependencies contains an id; an unreadable list contains none."""
     try:
         return id in decode_json(dependencies)
     except (ValueError, TypeError):

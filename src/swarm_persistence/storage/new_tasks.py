@@ -17,7 +17,7 @@ from swarm_persistence.storage.dependencies import dependencies_of, refuse_cycle
 
 
 def may_be_linked(task: TaskModel) -> bool:
-    """Whether a task has dependencies, or its dependents may have to fail."""
+    """Tell whether a task has dependencies, or its dependents may have to fail."""
     # To hash an enum's member takes longer than to compare it, and most new tasks are pending.
     return bool(dependencies_of(task)) or (task.status is not TaskStatus.PENDING and task.status in UNSUCCESSFUL)
 
@@ -33,12 +33,12 @@ def dependencies_of_any(tasks: Sequence[TaskModel]) -> tuple[str, ...]:
 
 
 def is_plain_task(step: Insert[Any]) -> bool:
-    """Whether a step inserts a task without an idempotency key."""
+    """Tell whether a step inserts a task without an idempotency key."""
     return isinstance(step.model, TaskModel) and step.unless is None
 
 
 def is_keyed_task(step: Insert[Any]) -> bool:
-    """Whether a step inserts a task with an idempotency key, which may be stored already."""
+    """Tell whether a step inserts a task with an idempotency key, which may be stored already."""
     return isinstance(step.model, TaskModel) and step.unless is not None
 
 
@@ -52,7 +52,7 @@ def steps_to_store(inserts: Sequence[Insert[Any]]) -> list[Step]:
 
 
 def may_close_cycle(inserts: Sequence[Insert[Any]], tasks: Sequence[TaskModel]) -> bool:
-    """Whether the tasks form a cycle if all of them are stored, though some may be duplicates.
+    """Tell whether the tasks form a cycle if all of them are stored, though some may be duplicates.
 
     Raises `DependencyCycleError` if none of them can be a duplicate.
     """

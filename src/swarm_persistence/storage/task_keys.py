@@ -10,7 +10,7 @@ from swarm_persistence.storage.core import StorageCore
 
 
 def is_keyed(model: Model) -> bool:
-    """Whether a record is a task with an idempotency key."""
+    """Tell whether a record is a task with an idempotency key."""
     return isinstance(model, TaskModel) and model.idempotency_key is not None
 
 

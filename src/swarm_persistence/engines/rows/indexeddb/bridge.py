@@ -42,15 +42,15 @@ class DatabaseListener(Protocol):
     """Is notified of what happens to the database."""
 
     def outdated(self) -> None:
-        """A newer version of this code waits for this one to close the database, to upgrade it."""
+        """Close the database, since a newer version of this code waits to upgrade it."""
         ...
 
     def unwanted(self) -> None:
-        """Another tab waits for this one to close the database, to delete it."""
+        """Close the database, since another tab waits to delete it."""
         ...
 
     def lost(self) -> None:
-        """The browser has closed the database."""
+        """Note that the browser has closed the database."""
         ...
 
     def written(self, tables: str) -> None:

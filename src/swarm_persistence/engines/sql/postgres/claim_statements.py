@@ -174,12 +174,12 @@ class ClaimPlan:
 
     @property
     def unless_due(self) -> list[Statement]:
-        """Return what claims, or gives `None` if there is anything to bring up to date."""
+        """Return the claim statement that yields `None` if delayed rows are due."""
         return [self._claim_statement(self.kind.query)]
 
     @property
     def claim(self) -> list[Statement]:
-        """Return what claims without a look at that."""
+        """Return the claim statement that skips the check for due rows."""
         return [self._claim_statement(None)]
 
     @property

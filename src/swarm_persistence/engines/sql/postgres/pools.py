@@ -57,7 +57,7 @@ class ConnectionPools:
         self._rename()
 
     def end_service(self, agent: str) -> None:
-        """Remove it again; from any thread."""
+        """Remove the name of an agent whose worker has ended; from any thread."""
         self.connector.application.discard(agent)
         self._rename()
 

@@ -110,7 +110,7 @@ class LogNotices:
     def _poll_until_found(self, watch: "_FileWatch") -> None:
         """Poll until another process's commit shows, or the log is written to again, which begins anew.
 
-        The notice may have been of the rest of an own write, after which no commit shows.
+        The notice may have been of the rest of a write by this process, after which no commit shows.
         """
         further = select.poll()  # select() takes no descriptor above 1023
         further.register(watch.descriptor, select.POLLIN)

@@ -16,7 +16,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, FOLLOWED, highest_change, numbers_of, raise_numbers
 
 BLOCK = 1_000_000
-"""Numbers in a block. Another one is reserved when half of it is left: no one transaction should write more rows."""
+"""Numbers in a block. Another one is reserved when half of it is left: no single transaction should write more rows."""
 
 NAMES = ("events", "messages", CHANGES)
 

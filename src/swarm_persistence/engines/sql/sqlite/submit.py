@@ -355,7 +355,7 @@ class Submitter:
 
 
 def are_large(statements: Iterable[Statement]) -> bool:
-    """Tell whether they write too much for an event loop's own thread: many rows, or a large text or bytes."""
+    """Tell whether statements write too much for an event loop's own thread: many rows, or a large text or bytes."""
     for statement in statements:
         # The rows themselves: `values` would be one call more for each write of a single caller.
         has_rows = isinstance(statement, InsertStatement | PutStatement)
