@@ -15,6 +15,7 @@ from swarm_persistence.cli.demo_tables import check_lines, comparison, highlight
 from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import reader_gone
+from swarm_persistence.cli.records import whole_number
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import meter, open_console, say
 from swarm_persistence.demo.coordinator import Coordinator
@@ -45,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "demo", help="run a real swarm over Python's own standard library", description=_DESCRIPTION
     )
     parser.add_argument(
-        "--workers", type=_positive, default=4, metavar="N", help="how many worker processes (default: 4)"
+        "--workers", type=whole_number, default=4, metavar="N", help="how many worker processes (default: 4)"
     )
     parser.add_argument(
         "--database",
@@ -53,7 +54,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory); "
         f"{EMBEDDED} starts a PostgreSQL server of its own, on the folder {FOLDER}",
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="take the first N modules only")
+    parser.add_argument("--limit", type=whole_number, metavar="N", help="take the first N modules only")
     parser.add_argument("--no-kill", action="store_true", help="leave all workers alive")
     parser.add_argument("--no-page", action="store_true", help="serve no live page meanwhile")
     parser.set_defaults(run=run)
@@ -200,9 +201,3 @@ class _Demo:
         if self._has_no_page:
             command.append("--no-page")
         return shlex.join(map(str, command))
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)

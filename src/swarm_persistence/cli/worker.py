@@ -15,6 +15,7 @@ from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.prune import age_in_seconds
+from swarm_persistence.cli.records import whole_number
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.telemetry import instrument_if_provided
 from swarm_persistence.durations import seconds
@@ -59,7 +60,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="a task counts as one priority higher for each S that it has waited",
     )
     parser.add_argument(
-        "--concurrency", type=_count, default=8, metavar="N", help="how many tasks at once (default: 8)"
+        "--concurrency", type=whole_number, default=8, metavar="N", help="how many tasks at once (default: 8)"
     )
     parser.add_argument(
         "--lease", type=_seconds, default=60.0, metavar="S", help="how long a claim outlives this process (default: 60)"
@@ -155,12 +156,6 @@ def _load(name: str) -> Mapping[str, Callable[..., Any]]:
         raise CommandError(f"{name}: {error.message}") from error
     checked: Mapping[str, Callable[..., Any]] = handlers
     return checked
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -44,6 +44,11 @@ def shown(record: Model, characters: int, hint: str) -> dict[str, Any]:
     return fields
 
 
+def status_of(task: TaskModel) -> dict[str, Any]:
+    """Return the answer about a task whose status alone is of interest."""
+    return {"task_id": task.id, "status": task.status.value}
+
+
 def within(value: Any, characters: int, hint: str) -> Any:
     """Return the value, or the beginning of its text if that is longer than this many characters."""
     text = value if isinstance(value, str) else json_text(value)

@@ -4,20 +4,20 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from swarm_persistence import Storage, TaskModel, WaitTimeoutError
-from swarm_persistence.mcp.shown import shown
+from swarm_persistence import Storage, WaitTimeoutError
+from swarm_persistence.mcp.shown import shown, status_of
 from swarm_persistence.mcp.tools.parameters import Characters, TaskId
 from swarm_persistence.storage import interventions
 
 
 async def cancel_task(storage: Storage, *, task_id: TaskId) -> dict[str, Any]:
     """Cancel a task that is not finished. The agent that holds it loses it; tasks that depend on it fail."""
-    return _state(await interventions.cancel(storage, task_id))
+    return status_of(await interventions.cancel(storage, task_id))
 
 
 async def retry_task(storage: Storage, *, task_id: TaskId) -> dict[str, Any]:
     """Make a finished task pending again, as if it had never run."""
-    return _state(await storage.retry_task(task_id))
+    return status_of(await storage.retry_task(task_id))
 
 
 async def release_task(
@@ -34,7 +34,7 @@ async def release_task(
     task = await interventions.release(
         storage, task_id, agent_id=agent_id, claim_count=claim, retry_in=retry_in_seconds
     )
-    return _state(task)
+    return status_of(task)
 
 
 async def wait_for_task(
@@ -51,7 +51,3 @@ async def wait_for_task(
         return {"task": None, "hint": "it is not finished yet; call it again"}
     hint = f"list_tasks with task_ids=[{task_id!r}] and a larger max_characters"
     return {"task": shown(task, max_characters, hint)}
-
-
-def _state(task: TaskModel) -> dict[str, Any]:
-    return {"task_id": task.id, "status": task.status.value}
