@@ -186,6 +186,19 @@ class TestWaitingTasks:
 
         assert (waiting.id, waiting.count, waiting.age_seconds) == ("due", 1, 4.0)
 
+    @pytest.mark.parametrize("ids", [("ready", "due"), ("due", "ready")], ids=" before ".join)
+    async def test_the_oldest_of_the_ready_and_the_due_tasks_is_the_one_stored_first(
+        self, storage: Storage, clock: ManualClock, ids: tuple[str, str]
+    ) -> None:
+        run_at = {"ready": None, "due": clock.now() + timedelta(seconds=5)}
+        for id in ids:
+            await storage.store_task(a_task(id, run_at=run_at[id]))
+        clock.advance(9)
+
+        (waiting,) = await storage.get_waiting_tasks()
+
+        assert (waiting.id, waiting.count) == (ids[0], 2)
+
     async def test_without_tasks_none_waits(self, storage: Storage) -> None:
         assert await storage.get_waiting_tasks() == []
 
