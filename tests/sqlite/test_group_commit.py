@@ -108,6 +108,25 @@ class TestTogether:
 
         assert [task.id for task in tasks if isinstance(task, TaskModel)] == ["good"]
 
+    async def test_the_writes_of_several_ticks_that_queue_behind_a_lock_are_one_statement(
+        self, storage: SqliteStorage, path: Path, watch: Watch
+    ) -> None:
+        holder = apsw.Connection(str(path))
+        holder.execute("BEGIN IMMEDIATE").fetchall()
+        first = elsewhere(storage.store_agent(an_agent("first")))
+        await until(lambda: storage._engine._busy_handler.is_waiting)
+        queued = []
+        for number in range(8):
+            queued.append(elsewhere(storage.store_agent(an_agent(f"agent-{number}"))))
+            await until(lambda: len(storage._engine._writer._inbox) == len(queued))
+        watch.forget_statements()
+
+        holder.execute("ROLLBACK").fetchall()
+        holder.close()
+        await asyncio.gather(first, *queued)
+
+        assert watch.count("INSERT INTO agents") == 1
+
     async def test_what_a_tick_reads_is_one_snapshot(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.forget_statements()
 

@@ -10,7 +10,9 @@ from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TaskModel
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.sqlite import foreign_commits, log_notices
+from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits
 from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding, pause_after
+from swarm_persistence.engines.watches import Watches
 from swarm_persistence_conformance.records import a_task
 
 SOON_SECONDS = 20.0
@@ -67,6 +69,23 @@ class TestStorages:
             storage.watch_commits(TaskModel)
             assert len(threads()) == 1
         await until(lambda: not threads())
+
+
+class TestPolls:
+    async def test_a_poll_tells_an_own_write_from_a_commit_of_another_storage_and_from_none(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
+        polls = ForeignCommits(f"{path}-wal", Watches(), lambda _: None)
+        connection = storage._engine._writer.commits
+        async with await SqliteStorage.open(path) as other:
+            polls.poll(connection)
+            assert polls.poll(connection) is PollFinding.NOTHING
+
+            await storage.store_task(a_task("own"))
+            assert [polls.poll(connection) for _ in range(2)] == [PollFinding.OWN_WRITE, PollFinding.NOTHING]
+
+            await other.store_task(a_task("foreign"))
+            assert [polls.poll(connection) for _ in range(2)] == [PollFinding.FOREIGN_COMMIT, PollFinding.NOTHING]
 
 
 class Log:

@@ -69,6 +69,35 @@ async def test_a_commit_of_more_than_a_batch_is_read_at_once(storage: Storage, m
     assert [event.id for event in seen] == names
 
 
+async def test_an_event_that_the_feed_delivers_while_a_watcher_reads_it_by_itself_is_seen_once(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_held, is_released = asyncio.Event(), asyncio.Event()
+    follow = storage._engine.follow
+
+    async def follow_once_released(*arguments: Any) -> Any:
+        is_held.set()
+        await is_released.wait()
+        return await follow(*arguments)
+
+    await storage.store_event(an_event("past"))
+    async with aclosing(storage.watch_events(0)) as events, aclosing(storage.watch_events(0)) as others:
+        assert (await anext(others)).id == "past"
+        with monkeypatch.context() as patch:
+            patch.setattr(storage._engine, "follow", follow_once_released)
+            reading = asyncio.ensure_future(anext(events))
+            await is_held.wait()
+        await storage.store_event(an_event("in both"))
+        assert (await anext(others)).id == "in both"  # from the feed, which delivers to both watchers at once
+
+        is_released.set()
+        seen = [await reading, await anext(events)]
+        await storage.store_event(an_event("next"))
+        seen.append(await anext(events))
+
+    assert [event.id for event in seen] == ["past", "in both", "next"]
+
+
 @pytest.mark.parametrize(("letters", "most_rows", "most_pages"), [(100_000, 8, 20), (10, feeds.BATCH, 6)])
 async def test_a_watcher_that_catches_up_reads_few_large_rows_ahead_and_many_small_ones(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, letters: int, most_rows: int, most_pages: int
