@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ class TestClosedLoops:
         self, opened: SqliteStorage, start: Callable[[SqliteStorage], Coroutine[Any, Any, Any]], turns: int
     ) -> None:
         loop = asyncio.new_event_loop()
-        call = copy_context().run(lambda: loop.create_task(start(opened)))  # or a transaction stays in this context
+        call = loop.create_task(start(opened))
         for _ in range(turns):
             loop.run_until_complete(asyncio.sleep(0))
         call.cancel()
@@ -150,7 +149,7 @@ class TestClosedLoops:
     ) -> None:
         storage = asyncio.run(SqliteStorage.builder().transaction_timeout(0.2).build(path))
         loop = asyncio.new_event_loop()
-        call = copy_context().run(lambda: loop.create_task(storage.begin_transaction()))
+        call = loop.create_task(storage.begin_transaction())
         for _ in range(turns):
             loop.run_until_complete(asyncio.sleep(0))
         loop.close()  # the task is never run again
