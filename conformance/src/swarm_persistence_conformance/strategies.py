@@ -31,6 +31,8 @@ DEPENDENCIES: st.SearchStrategy[list[str]] = st.builds(list) | st.lists(IDS | st
 REALS = st.sampled_from([-2.5, -1.0, 0.0, 0.25, 1.0, 3.0, 1024.0])
 COUNTS = st.sampled_from([0, 1, 2, 7, 2**32 - 1])
 
+TRACE_PARENTS = st.sampled_from([f"00-{digit * 32}-{digit * 16}-01" for digit in "ab"])
+
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.integers(min_value=2**62, max_value=2**80) | FINITE | ANY_TEXT,
@@ -66,6 +68,8 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
         return IDS
     if column.name == "dependencies":
         return DEPENDENCIES
+    if column.name == "trace_parent":
+        return TRACE_PARENTS
     if column.name == "expires_at":
         return st.just(FAR_AWAY)  # what has expired is not there
     return {

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from swarm_persistence import KeyPolicy, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.reference_limits import ReferenceLimit
+from swarm_persistence_conformance.strategies import TRACE_PARENTS
 
 MOST_COPIES = 10
 _START = ManualClock().now()
@@ -53,7 +54,7 @@ CHANGES = st.fixed_dictionaries(
         "concurrency_key": CONCURRENCY_KEYS,
         "error": st.sampled_from([None, "spoilt"]),
         "fails_with_dependencies": st.booleans(),
-        "trace_parent": st.sampled_from([None, *(f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")]),
+        "trace_parent": st.none() | TRACE_PARENTS,
     },
 )
 LIMITS = st.sampled_from(
