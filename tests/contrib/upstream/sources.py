@@ -23,7 +23,9 @@ def source_tree(name: str) -> Path:
         subprocess.run(bring, check=True, timeout=300)
         (archive,) = Path(scratch).glob("*.tar.gz")
         with tarfile.open(archive) as unpacked:
-            unpacked.extractall(scratch, filter="data")
+            # The earliest releases of Python 3.11, such as Debian 12's, have no filters.
+            unpacked.extraction_filter = getattr(tarfile, "data_filter", None)
+            unpacked.extractall(scratch)
         (found,) = (each for each in Path(scratch).iterdir() if each.is_dir())
         try:
             found.rename(tree)
