@@ -92,7 +92,7 @@ class TestLeases:
 
         with use_clock(ManualClock()) as clock:
             writing = asyncio.create_task(write())
-            await until(lambda: storage._engine._busy_handler.is_waiting)
+            await until(lambda: storage._engine._busy_handler.wait.is_waiting)
             clock.advance(3)
             other_process.close()
             task = await writing

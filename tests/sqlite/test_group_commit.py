@@ -114,7 +114,7 @@ class TestTogether:
         holder = apsw.Connection(str(path))
         holder.execute("BEGIN IMMEDIATE").fetchall()
         first = elsewhere(storage.store_agent(an_agent("first")))
-        await until(lambda: storage._engine._busy_handler.is_waiting)
+        await until(lambda: storage._engine._busy_handler.wait.is_waiting)
         queued = []
         for number in range(8):
             queued.append(elsewhere(storage.store_agent(an_agent(f"agent-{number}"))))
@@ -303,7 +303,7 @@ class TestFailures:
                 return caught.value
 
             first = elsewhere(store("first"))
-            await until(lambda: storage._engine._busy_handler.is_waiting)
+            await until(lambda: storage._engine._busy_handler.wait.is_waiting)
             errors = await asyncio.gather(first, store("second"), store("third"))
 
             holder.close()

@@ -139,7 +139,7 @@ class TestClose:
         other = apsw.Connection(str(path))
         other.execute("BEGIN IMMEDIATE")
         waiting = elsewhere(call(storage))
-        await until(lambda: storage._engine._busy_handler.is_waiting)
+        await until(lambda: storage._engine._busy_handler.wait.is_waiting)
         waiting.cancel()
 
         async with asyncio.timeout(60):
@@ -282,7 +282,7 @@ class TestExit:
                 holder = apsw.Connection(sys.argv[1])
                 holder.execute("BEGIN IMMEDIATE")
                 task = asyncio.ensure_future(storage.store_agent(AgentModel(name="", agent_type="")))
-                while not storage._engine._busy_handler.is_waiting:
+                while not storage._engine._busy_handler.wait.is_waiting:
                     await asyncio.sleep(0)
 
             asyncio.run(main())

@@ -323,7 +323,7 @@ class TestWrites:
         with closing(apsw.Connection(str(path))) as other:
             other.execute("BEGIN IMMEDIATE").fetchall()
             waiting = asyncio.ensure_future(writing.store_many([a_task("new"), an_agent("new")]))
-            await until(lambda: writing._engine._busy_handler.is_waiting)
+            await until(lambda: writing._engine._busy_handler.wait.is_waiting)
             other.execute("ROLLBACK").fetchall()
             await waiting
 

@@ -202,7 +202,7 @@ class TestAnotherStorage:
             writing = asyncio.create_task(write(other))
             await written.wait()
             open_one = asyncio.create_task(keep_open())
-            await until(lambda: storage._engine._busy_handler.is_waiting)
+            await until(lambda: storage._engine._busy_handler.wait.is_waiting)
 
             commit.set()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import apsw
+import msgspec
 
 from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums, vectors
@@ -21,6 +22,16 @@ _CACHE_KIBIBYTES = 16 * 1024
 _STATEMENTS_KEPT = 128  # one of a large INSERT takes up to half a megabyte
 
 
+class LockWait(msgspec.Struct, eq=False, gc=False):
+    """How what runs now waits for another process's lock, by default up to `connection_timeout`."""
+
+    deadline: float | None = None
+    """Up to which time of the monotonic clock, if that is the limit."""
+    is_wanted: Callable[[], bool] | None = None
+    """Whether a caller still waits for what needs the lock, where that can change."""
+    is_waiting: bool = False
+
+
 class BusyHandler:
     """Waits for another process's lock, up to `connection_timeout`.
 
@@ -31,21 +42,19 @@ class BusyHandler:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._usual_deadline = 0.0
-        self.deadline: float | None = None
-        """Up to which time of the monotonic clock to wait, where `connection_timeout` is not the limit."""
-        self.is_waiting = False
-        self.is_wanted: Callable[[], bool] | None = None
-        """Whether a caller still waits for what needs the lock, where that can change."""
+        self.wait = LockWait()
+        """Replaced by what has limits of its own, and again at its end."""
 
     def __call__(self, attempts: int) -> bool:
         """Sleep, and let SQLite retry; `False` once the deadline has passed, or no caller waits any more."""
-        if self.is_wanted is not None and not self.is_wanted():
+        wait = self.wait
+        if wait.is_wanted is not None and not wait.is_wanted():
             return False
         if attempts == 0:
             self._usual_deadline = time.monotonic() + self._timeout
-        if time.monotonic() >= (self._usual_deadline if self.deadline is None else self.deadline):
+        if time.monotonic() >= (self._usual_deadline if wait.deadline is None else wait.deadline):
             return False
-        self.is_waiting = True
+        wait.is_waiting = True
         time.sleep(random.uniform(0.0005, 0.0015))
         return True
 

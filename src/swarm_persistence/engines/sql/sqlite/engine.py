@@ -31,7 +31,7 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
-from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, open_connection, switch_to_wal
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Writer
@@ -159,20 +159,16 @@ class SqliteEngine:
             self.settings.transaction_timeout,
             self.settings.longest_stay,
         )
-        deadline = time.monotonic() + self.settings.connection_timeout
 
         def open_transaction() -> SqliteSession:
             self._sessions.add(session)
             try:
                 if self._is_closing:
                     raise ClosedError("the storage was closed before the transaction could begin")
-                self._busy_handler.deadline = deadline
                 self._writer.commits.begin()
             except BaseException:
                 self._sessions.discard(session)
                 raise
-            finally:
-                self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
             session.opened()
             # Of commits while it waited: from now on there are none, and it may keep the writer from polling.
             self._writer.poll()
@@ -189,7 +185,11 @@ class SqliteEngine:
                 opened.abandon()
 
         operation = Action(
-            writing.loop.create_future(), action=open_transaction, following=serve, on_abandoned=roll_back
+            writing.loop.create_future(),
+            action=open_transaction,
+            deadline=time.monotonic() + self.settings.connection_timeout,
+            following=serve,
+            on_abandoned=roll_back,
         )
         is_stuck = self._are_writes_stuck()
         batch = writing.send_alone(operation)
@@ -308,11 +308,12 @@ class SqliteEngine:
 
         Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
         """
-        self._busy_handler.deadline = time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS
+        wait = self._busy_handler.wait
+        self._busy_handler.wait = LockWait(time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS)
         try:
             self._writer.commits.cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
-            self._busy_handler.deadline, self._busy_handler.is_waiting = None, False
+            self._busy_handler.wait = wait
 
     async def _exclusively(self, action: Callable[[], Any]) -> Any:
         def confirmed() -> Any:
@@ -394,10 +395,10 @@ class SqliteEngine:
         return any(not session.is_over for session in list(self._sessions))
 
     def _are_writes_stuck(self) -> bool:
-        return self._busy_handler.is_waiting or self._is_held()
+        return self._busy_handler.wait.is_waiting or self._is_held()
 
     def _why_writes_wait(self) -> str:
-        if self._busy_handler.is_waiting:
+        if self._busy_handler.wait.is_waiting:
             return f"another process was writing to {self.path!r}"
         if self._is_held():
             return "another transaction of this storage was open"

@@ -15,6 +15,7 @@ from typing import cast
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.connection import LockWait
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits, Poll
@@ -212,13 +213,13 @@ class Writer:
         if not operation.future.cancelled():
             try:
                 self.commits.prepare()
-                self.commits.busy_handler.is_wanted = partial(_is_any_wanted, (operation,))
+                self.commits.busy_handler.wait = LockWait(operation.deadline, partial(_is_any_wanted, (operation,)))
                 operation.result = operation.action()
             except BaseException as error:
                 operation.error = self.commits.translate(error)
                 self.commits.roll_back()
             finally:
-                self.commits.busy_handler.is_wanted = None
+                self.commits.busy_handler.wait = LockWait()
         has_succeeded = operation.result is not None and operation.error is None
         answer([batch])
         if operation.following is not None and has_succeeded:
@@ -261,8 +262,8 @@ class GroupCommit(WriterConnection):
                 if each.error is None and not each.future.cancelled()
             ]
             # The first to be over: they come in the order of their submission.
-            self.busy_handler.deadline = batches[0].deadline if may_wait else 0.0
-            self.busy_handler.is_wanted = partial(_is_any_wanted, operations)
+            deadline = batches[0].deadline if may_wait else 0.0
+            self.busy_handler.wait = LockWait(deadline, partial(_is_any_wanted, operations))
             try:
                 if operations:
                     self.prepare()
@@ -283,8 +284,7 @@ class GroupCommit(WriterConnection):
                 _fail(operations, self.translate(error))
                 self.roll_back()
             finally:
-                self.busy_handler.deadline, self.busy_handler.is_waiting = None, False
-                self.busy_handler.is_wanted = None
+                self.busy_handler.wait = LockWait()
             if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
                 self._repeat(lost, batches[0].deadline)
             answer(batches)
@@ -298,7 +298,7 @@ class GroupCommit(WriterConnection):
         unknown = [each.error for each in lost]
         for operation in lost:
             operation.result = operation.error = None
-        self.busy_handler.deadline = deadline
+        self.busy_handler.wait = LockWait(deadline)
         try:
             self.prepare()
             self._run_transaction(lost, 0, has_savepoints=True)
@@ -310,7 +310,7 @@ class GroupCommit(WriterConnection):
             self.translate(error)
             self.roll_back()
         finally:
-            self.busy_handler.deadline, self.busy_handler.is_waiting = None, False
+            self.busy_handler.wait = LockWait()
         for operation, first_error in zip(lost, unknown, strict=True):
             if operation.result is None and not isinstance(operation.error, ConflictError):
                 operation.error = first_error

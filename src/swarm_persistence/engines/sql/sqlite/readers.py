@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.bounded_reads import BoundedReads
-from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
@@ -21,6 +21,9 @@ from swarm_persistence.errors import ClosedError, PoolError, copy_error
 
 _Run = Callable[[apsw.Cursor, Any], Any]
 
+_NO_WAIT = LockWait(0.0)
+_USUAL_WAIT = LockWait()
+"""Shared by all readers: whether one of them waits is not asked."""
 _BETWEEN_GROWTHS_SECONDS = 1.0
 """How long no thread is started after one that could not open a connection."""
 
@@ -114,7 +117,7 @@ class Readers:
             return
         batch.taken.acquire(blocking=False)
         try:
-            reader.busy_handler.deadline = 0.0
+            reader.busy_handler.wait = _NO_WAIT
             self._connection_of(reader)
             is_done = self._run_with(reader, operation, statement, fetch)
         except apsw.BusyError:
@@ -127,7 +130,7 @@ class Readers:
             reader.cursor = None
             raise
         finally:
-            reader.busy_handler.deadline = None
+            reader.busy_handler.wait = _USUAL_WAIT
             self._return(reader)
         if is_done:
             answer([batch])
@@ -193,14 +196,14 @@ class Readers:
             return False  # it was closed just now
         try:
             self._identity.verify_now_and_then()
-            reader.busy_handler.deadline = 0.0
+            reader.busy_handler.wait = _NO_WAIT
             operation.result = run(reader.cursor, statement)
         except (apsw.BusyError, TooLargeError):
             return False
         except Exception as error:
             operation.error = self._failure_of(reader, error)
         finally:
-            reader.busy_handler.deadline = None
+            reader.busy_handler.wait = _USUAL_WAIT
         return True
 
     def _failure_of(self, reader: PooledReader, error: BaseException) -> BaseException:

@@ -72,6 +72,8 @@ class Action(Delivery, eq=False, kw_only=True):
     """A function that the writer runs, outside of any group."""
 
     action: Callable[[], Any]
+    deadline: float | None = None
+    """Up to when the action waits for another process, if not up to `connection_timeout`."""
     following: Callable[[], None] | None = None
     """What the writer does once the action has succeeded and its result was sent."""
 

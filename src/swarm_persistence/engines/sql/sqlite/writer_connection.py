@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.connection import BusyHandler
+from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection, is_open_outcome, unknown_outcome
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.engines.watches import Watches
@@ -159,7 +159,7 @@ class WriterConnection:
     def begin(self) -> None:
         """Begin a transaction; waits for other processes as long as the busy handler does."""
         self.cursor.execute("BEGIN IMMEDIATE")
-        self.busy_handler.is_waiting = False
+        self.busy_handler.wait.is_waiting = False
 
     def commit(self) -> None:
         """Commit the open transaction.
@@ -182,7 +182,7 @@ class WriterConnection:
         """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
         self._is_spoiled = True
         # The group may have had no time to wait for another process, and this must not fail for that.
-        self.busy_handler.deadline = None
+        self.busy_handler.wait = LockWait()
         with suppress(DatabaseError, apsw.Error):
             # What was left behind in the log would come back after a crash, were it not overwritten.
             self.prepare()
