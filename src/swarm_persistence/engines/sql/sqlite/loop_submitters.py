@@ -8,10 +8,9 @@ from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.runtime import require_real_threads, running_loop
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.group_commit import Writer
-from swarm_persistence.engines.sql.sqlite.read_submitter import ReadSubmitter
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence.engines.sql.sqlite.submit import Submitter
+from swarm_persistence.engines.sql.sqlite.submit import MOST_SKIPPED, Submitter
 
 _Submitters = tuple[Submitter, Submitter] | tuple[ThreadSubmitter, ThreadSubmitter]
 
@@ -70,8 +69,15 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
         if self._reads_on_writer:
             return writing, writing
         readers = self._readers
-        return writing, ReadSubmitter(
-            loop, readers.send, timeout, self._why_reads_wait, longest_stay=longest_stay, run_here=readers.run_here
+        return writing, Submitter(
+            loop,
+            readers.send,
+            timeout,
+            self._why_reads_wait,
+            _never,
+            longest_stay=longest_stay,
+            fewest_skipped=MOST_SKIPPED,
+            run_here=readers.run_here,
         )
 
     def _of_thread(self, loop: CallingThreadLoop) -> tuple[ThreadSubmitter, ThreadSubmitter]:
@@ -85,3 +91,7 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
 
     def _why_reads_wait(self) -> str:
         return f"all {self._settings.max_connections - 1} reading connections were in use"
+
+
+def _never() -> bool:
+    return False

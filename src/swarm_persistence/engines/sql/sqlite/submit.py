@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import chain
 from threading import Lock
-from typing import Any, ClassVar, Protocol
+from types import coroutine
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,6 +24,8 @@ _LONGEST_YIELD_SECONDS = 0.005
 _BUSY_SHARE = 0.5
 _SHORTEST_MEASURED_SECONDS = 0.0005
 _IDLE_SECONDS = 0.0001
+FEWEST_SKIPPED = 8
+"""How many operations the loop leaves to the threads after the first one that has taken it too long."""
 MOST_SKIPPED = 256
 """How many operations in turn the loop leaves to the threads at most after one has taken it too long."""
 _MOST_OPERATIONS = 8192
@@ -123,9 +126,6 @@ class Recipient(Protocol):
 class Submitter:
     """Collects the operations of one event loop for one receiver."""
 
-    fewest_skipped: ClassVar[int] = 8
-    """How many operations the loop leaves to the threads after the first one that has taken it too long."""
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -135,12 +135,16 @@ class Submitter:
         is_stuck: Callable[[], bool],
         *,
         longest_stay: float,
+        fewest_skipped: int = FEWEST_SKIPPED,
         lead: Callable[[Batch], None] | None = None,
+        run_here: Callable[[Operation], bool] | None = None,
     ) -> None:
         """Take the receiver's functions, and for how long an operation may take the loop's own thread.
 
         `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
-        cannot speed up. `lead` takes a batch, and runs it in the loop's own thread if it can.
+        cannot speed up. The operation of a single caller is run in the loop's own thread, if that is possible: at once
+        by `run_here`, which tells whether it has done so, or in the next tick by `lead`, which takes a batch. After one
+        that has taken too long, the next `fewest_skipped` are sent.
         """
         self.loop = loop
         self._send = send
@@ -149,16 +153,17 @@ class Submitter:
         self._is_stuck = is_stuck
         self.longest_stay = longest_stay
         self._lead = lead if longest_stay > 0 else None
+        self._run_here = run_here if longest_stay > 0 else None
         self._signals = DeferredSignals()
         self._has_run_here = False
-        """Whether a read of this tick was run in the loop's own thread: others of the tick are no single ones."""
+        """Whether an operation of this tick was run at once: others of the tick are not single ones."""
         self._collected: list[Operation] = []
         self._in_flight: dict[Batch, None] = {}
         self._size = 0
         self._deferred: deque[_Deferred] = deque()
         self._was_single = False
         self._skipped = 0
-        self._skipped_next = self.fewest_skipped
+        self._fewest_skipped = self._skipped_next = fewest_skipped
         self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._yielded_seconds = 0.0
@@ -181,24 +186,30 @@ class Submitter:
         kind: Callable[..., Operation],
         compile: Callable[[Any], Sequence[Statement]],
         argument: Any,
-        future: "asyncio.Future[Any] | None" = None,
+        deferred: "asyncio.Future[Any] | None" = None,
     ) -> Any:
-        """Send an operation of the statements that `compile` returns; return the future of its result.
+        """Run or send an operation of the statements that `compile` returns; return an awaitable of its result.
 
-        While too many are in flight, the argument is compiled later, in the order of the calls. `future` is that of a
-        call which was made before.
+        While too many are in flight, the argument is compiled later, in the order of the calls. `deferred` is the
+        future of a call which was made before.
         """
-        if future is None:
-            future = self.loop.create_future()
+        future: asyncio.Future[Any] = deferred or self.loop.create_future()
         if self._size >= _MOST_OPERATIONS:
             self._deferred.append((kind, compile, argument, future))
             return future
         operation = kind(future, compile(argument))
+        if self._collected:
+            self._size += 1
+            self._collected.append(operation)
+            return future
+        is_single = self._was_single and not self._in_flight and not self._has_run_here
+        # In this tick, so that its caller need not wait for the next: whether the loop is busy makes no difference.
+        if is_single and self._run_here is not None and deferred is None and self._is_done_here(operation):
+            self._has_run_here = True
+            return self._next_tick(operation)
         self._size += 1
         self._collected.append(operation)
-        if len(self._collected) > 1:
-            return future
-        if not self._was_single or self._in_flight or self._has_run_here or self._is_busy:
+        if not is_single or self._is_busy:
             self.loop.call_soon(self.flush)  # with the others of this tick
         # One caller after the other: there is nothing to collect, and at least a tick to save.
         elif self._skipped or self._lead is None or are_large(operation.statements):
@@ -222,6 +233,7 @@ class Submitter:
 
     def flush(self) -> None:
         """Send the collected operations."""
+        self._has_run_here = False  # also where the caller of the one that has run was cancelled
         operations, self._collected = self._collected, []
         if operations:
             self._was_single = len(operations) == 1
@@ -264,6 +276,32 @@ class Submitter:
                 if not call[-1].done():
                     call[-1].set_exception(error)
 
+    def _is_done_here(self, operation: Operation) -> bool:
+        """Run an operation in the loop's own thread, and tell whether that was possible.
+
+        Most are done in a fraction of the time that the way to another thread and back takes. If one has taken longer,
+        because the disk had to be asked, the next ones take that way for a while.
+        """
+        if self._skipped or self._run_here is None:
+            return False
+        start = time.monotonic()
+        is_done = self._run_here(operation)
+        if time.monotonic() - start > self.longest_stay and operation.statements[0].is_short:
+            self._back_off()
+        return is_done
+
+    @coroutine
+    def _next_tick(self, operation: Operation) -> Generator[None, None, Any]:
+        """Give the outcome of an operation that has run in this thread, in the next tick.
+
+        Not at once: a loop of awaits must let the other tasks run. A future would take one tick more.
+        """
+        yield
+        self._has_run_here = False
+        if operation.error is not None:
+            raise operation.error
+        return operation.result
+
     def _lead_if_idle(self, submitted_at: float) -> None:
         """Run a single operation in the loop's own thread, if nothing else has happened in the loop since.
 
@@ -292,7 +330,7 @@ class Submitter:
             if time.monotonic() - start > self.longest_stay:
                 self._back_off()
             else:
-                self._skipped_next = self.fewest_skipped
+                self._skipped_next = self._fewest_skipped
         self._signals.deliver()
 
     def _back_off(self) -> None:
