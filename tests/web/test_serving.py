@@ -12,7 +12,7 @@ from swarm_persistence import EventModel, MemoryStorage, SqliteStorage, TaskMode
 from swarm_persistence.cli.main import main
 from swarm_persistence.web import swarm_app
 from swarm_persistence.web.server import serving
-from web.servers import TOKEN, ServerProcess, server
+from web.servers import TOKEN, ServerProcess, server, until
 
 
 async def test_it_ends_at_once_with_50_open_streams_and_waiting_claims(tmp_path: Path) -> None:
@@ -44,7 +44,8 @@ async def test_it_ends_at_once_with_50_open_streams_and_waiting_claims(tmp_path:
         assert [event.event_type for event in await storage.read_events()] == ["last"]
 
 
-async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path, signals: int) -> None:
     async with await SqliteStorage.open(tmp_path / "swarm.db") as storage:
         for number in range(100):
             await storage.store_event(EventModel.new("large", "x" * 100_000 + str(number)))
@@ -54,10 +55,22 @@ async def test_a_client_that_does_not_read_cannot_delay_the_end(tmp_path: Path) 
     writer.write(b"GET /api/v1/events/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"large")  # the first of many events has begun to come
 
+    if signals == 2:
+        process.process.terminate()
+        await until(lambda: _refuses(host, int(port)))  # it has begun to end, and waits for the client
     ended = await asyncio.get_running_loop().run_in_executor(None, process.end)
 
     writer.transport.abort()
     assert ended == (0, "")
+    assert not (tmp_path / "swarm.db-wal").exists()
+
+
+def _refuses(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_client_that_sends_half_a_body_fails_nothing(tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ class SwarmServer(uvicorn.Server):
         aborting = asyncio.create_task(self._abort_connections())
         try:
             await super().shutdown(sockets)
+            if self.force_exit:
+                # uvicorn leaves this out then; the application's task would be cancelled, and log a traceback.
+                await self.lifespan.shutdown()
         finally:
             aborting.cancel()
 
