@@ -339,3 +339,18 @@ class TestRowsThatCannotBeDecoded:
             "its dependencies lead back to itself, so it could never become ready"
         }
         assert sorted(ids(await storage.get_pending_tasks())) == ["after", "free"]
+
+    async def test_what_the_target_would_refuse_is_listed_and_counts_as_no_mapped_record(self, file: RustFile) -> None:
+        file.add_task("free", status="pending")
+        for id, needs in {"of NUL": ["a\0b"], "of nothing": [""], "self": ["self"]}.items():
+            file.add_task(id, dependencies=needs)
+
+        storage, outcome = await imported(file.close())
+
+        assert {row.id: row.reason for row in outcome.skipped} == {
+            "of NUL": "task.dependencies[0] is 'a\\x00b', expected text without NUL characters",
+            "of nothing": "task.dependencies[0] is '', expected an id that is not empty",
+            "self": "its dependencies lead back to itself, so it could never become ready",
+        }
+        assert ids(await storage.get_pending_tasks()) == ["free"]
+        assert not any("dependencies" in text for text in outcome.mapped)

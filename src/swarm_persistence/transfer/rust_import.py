@@ -147,9 +147,9 @@ class _Import:
     def _decoded(self, table: str, batch: Sequence[tuple[int, Row]], in_cycles: frozenset[str]) -> Iterator[Model]:
         for number, row in batch:
             try:
-                record = self._records.decode(table, row)
-                if isinstance(record, TaskModel) and record.id in in_cycles:
+                if table == "tasks" and _shown_id(row) in in_cycles:
                     raise UndecodableError("its dependencies lead back to itself, so it could never become ready")
+                record = self._records.decode(table, row)
             except UndecodableError as error:
                 self._skipped.append(SkippedRow(table, number, _shown_id(row), str(error)))
             else:

@@ -30,6 +30,7 @@ from swarm_persistence.models.choices import member
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.values import decode_json
+from swarm_persistence.storage.dependencies import dependencies_of
 
 Row = Mapping[str, Any]
 """The columns of a row by name, texts as bytes."""
@@ -124,13 +125,19 @@ class RustRecords:
         """Return the record of a row, which every engine can store.
 
         Raises:
-            UndecodableError: there is none; the text says why.
+            UndecodableError: there is none, and nothing was counted; the text says why.
 
         """
+        mapped, unknown = self.mapped.copy(), self.unknown.copy()
         try:
             record = self._decoders[table](row)
             codec_of(type(record)).encode(record)
-        except (SerializationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            if isinstance(record, TaskModel):
+                dependencies_of(record)  # their ids are checked when a task is stored, not when it is encoded
+        except (UndecodableError, SerializationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            self.mapped, self.unknown = mapped, unknown
+            if isinstance(error, UndecodableError):
+                raise
             raise UndecodableError(getattr(error, "message", None) or str(error)) from error
         return record
 
