@@ -127,6 +127,30 @@ async def test_prune_leaves_a_session_that_is_written_meanwhile(storage: Storage
     assert [len(await store.load(key) or []) for key in keys] == [2, 1, 0]
 
 
+async def test_prune_deletes_what_nested_agents_have_left_of_a_deleted_session(
+    storage: Storage, clock: ManualClock
+) -> None:
+    store = SwarmSessionStore(storage)
+    await store.append(MAIN, [entry(uuid="1")])
+    await store.delete(MAIN)
+    await store.append(SUB, [entry(uuid="1")])
+    clock.advance(1000)
+    begun: SessionKey = {**MAIN, "session_id": "begun by its nested agent"}
+    await store.append({**begun, "subpath": "agent"}, [entry(uuid="1")])
+
+    assert await store.prune(1800) == 0
+    clock.advance(1000)
+    assert await store.prune(1800) == 1
+    assert (await store.load(SUB), await store.list_subkeys(cast(Any, begun))) == (None, ["agent"])
+
+    clock.advance(1000)
+    await store.append(begun, [entry(uuid="2")])
+    assert await store.prune(1800) == 0
+    clock.advance(2000)
+    assert await store.prune(1800) == 1
+    assert await storage.list_collections(("claude",)) == []
+
+
 async def test_no_subpath_may_be_said_as_none(storage: Storage) -> None:
     store = SwarmSessionStore(storage)
     key: SessionKey = {**MAIN, "subpath": cast(Any, None)}

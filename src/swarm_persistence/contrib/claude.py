@@ -85,13 +85,17 @@ class SwarmSessionStore(SessionStore):
         """Delete the sessions of all projects last written more than this many seconds ago; return how many.
 
         Each session is deleted in a transaction of its own. One that is written meanwhile, or of which a nested agent
-        has been written since, stays.
+        has been written since, stays. Of a session that was deleted while a nested agent wrote, the rest counts as one.
         """
         last = now() - timedelta_of(older_than, "older_than")
         pruned = 0
-        for collection in await self._storage.list_collections((ROOT,), depth=2):
-            for summary in await self._storage.list_documents(collection):
-                if summary.updated_at < last and not await self._has_newer_agents(summary, last):
+        for project in await self._storage.list_collections((ROOT,), depth=2):
+            summaries = await self._storage.list_documents(project)
+            listed = {summary.key for summary in summaries}
+            sessions = [each[2] for each in await self._storage.list_collections(project, depth=3) if len(each) > 2]
+            rests = [DocumentModel.new(project, session) for session in sessions if session not in listed]
+            for summary in [*(each for each in summaries if each.updated_at < last), *rests]:
+                if not await self._has_newer_agents(summary, last):
                     pruned += await self._delete_unchanged(summary)
         return pruned
 
@@ -106,7 +110,10 @@ class SwarmSessionStore(SessionStore):
         """Delete a session unless it was written since its summary was read; return whether it was deleted."""
         try:
             async with self._storage.transaction():
-                await self._storage.update_document(summary)
+                if summary.version:
+                    await self._storage.update_document(summary)
+                elif not (await self._storage.put_documents((), if_absent=[summary])).added:
+                    return False
                 await self.delete({"project_key": summary.collection[1], "session_id": summary.key})
         except (ConflictError, NotFoundError):
             return False
