@@ -51,3 +51,10 @@ async def test_a_ttl_that_is_none_is_refused(store: AsyncKeyValueProtocol, ttl: 
         await store.put("a", {}, ttl=ttl)
 
     assert await store.get("a") is None
+
+
+async def test_as_many_values_as_keys_are_expected(store: AsyncKeyValueProtocol) -> None:
+    with pytest.raises(ValueError, match=r"keys and .*values"):
+        await store.put_many(["a", "b"], [{}])
+
+    assert await store.get("a") is None

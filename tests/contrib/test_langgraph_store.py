@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, cast
+from uuid import UUID
 
 import pytest
 from langgraph.graph import END, START, StateGraph
@@ -315,6 +317,56 @@ async def test_a_tuple_comes_back_as_a_list(storage: Storage) -> None:
     found = await store.aget(("a",), "k")
     assert found is not None
     assert found.value == {"place": [1, {"x": [[]]}]}
+
+
+async def test_what_would_come_back_as_a_text_that_says_less_is_refused(storage: Storage) -> None:
+    store = SwarmStore(storage)
+
+    for value in (b"\xff", bytearray(b"\xff"), memoryview(b"\xff"), Decimal("1.50")):
+        with pytest.raises(SerializationError, match=r"document\.value\['a'\]\[0\] is .*, expected a JSON value"):
+            await store.aput(("a",), "k", {"a": [value]})
+    assert await store.aget(("a",), "k") is None
+
+    await store.aput(("a",), "k", {"id": UUID(int=1), "day": date(2026, 11, 30), "set": {1}})
+    found = await store.aget(("a",), "k")
+    assert found is not None
+    assert found.value == {"id": str(UUID(int=1)), "day": "2026-11-30", "set": [1]}
+
+
+async def test_a_read_moves_the_expiry_of_an_item_of_an_earlier_release_which_has_no_label(storage: Storage) -> None:
+    store = SwarmStore(storage)
+    collection = ("langgraph.store", "a")
+    await store.aput(("a",), "k", {"n": 1}, ttl=60)
+    document = await storage.get_document(collection, "k")
+    assert document is not None
+    document.label, document.expires_at = None, datetime.now(UTC) + timedelta(minutes=5)
+    await storage.put_documents([document])
+
+    await store.aget(("a",), "k")
+
+    moved = await storage.get_document(collection, "k")
+    assert moved is not None
+    assert moved.expires_at is not None
+    assert moved.expires_at > datetime.now(UTC) + timedelta(minutes=50)
+
+
+async def test_a_read_gives_no_expiry_to_what_replaces_its_item_meanwhile(storage: Storage) -> None:
+    store = SwarmStore(storage, index={"dims": 26, "embed": letters, "fields": ["texts[*]"]})
+    touch = storage.touch_documents
+
+    async def touch_what_was_replaced(*args: Any, **kwargs: Any) -> int:
+        await SwarmStore(storage).aput(("a",), "k", {"n": 2}, ttl=None)
+        return await touch(*args, **kwargs)
+
+    for texts in ([], ["one"], ["one", "two"]):
+        await store.aput(("a",), "k", {"texts": texts}, ttl=60)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(storage, "touch_documents", touch_what_was_replaced)
+            assert await store.aget(("a",), "k") is not None
+
+        document = await storage.get_document(("langgraph.store", "a"), "k")
+        assert document is not None
+        assert (document.value, document.expires_at) == ({"n": 2}, None)
 
 
 def test_the_same_store_serves_callers_without_a_loop(tmp_path: Path) -> None:

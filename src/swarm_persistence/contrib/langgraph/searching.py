@@ -71,7 +71,7 @@ class ItemSearch:
         return [(each.document, each.score) for each in found]
 
     async def _nearest(self, vector: Sequence[float], limit: int) -> list[Ranked]:
-        several = await self._documents.query(self._items().where_eq("label", SEVERAL_VECTORS).limit(1))
+        several = await self._documents.query(self._items().where_in("label", SEVERAL_VECTORS).limit(1))
         if several or not any(vector):  # without a direction, all items are equally near
             return []
         try:

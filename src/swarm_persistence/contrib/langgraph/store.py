@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from swarm_persistence import BlockingStorage, DocumentModel, QueryBuilder, Storage, timedelta_of
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of
 from swarm_persistence.contrib.langgraph.filters import matches_namespace
-from swarm_persistence.contrib.langgraph.items import ROOT, Expiry, document_of, parts_of
+from swarm_persistence.contrib.langgraph.items import EXPIRING, ROOT, Expiry, document_of, parts_of
 from swarm_persistence.contrib.langgraph.searching import ItemSearch
 
 try:
@@ -139,13 +139,14 @@ class SwarmStore(BaseStore):
 
     async def _write(self, puts: list[PutOp], used: list[DocumentModel], vectors: _Vectors) -> None:
         writes: list[Callable[[], Awaitable[object]]] = []
-        keys: dict[tuple[tuple[str, ...], float], set[str]] = defaultdict(set)
+        keys: dict[tuple[tuple[str, ...], float, str | None], set[str]] = defaultdict(set)
         for document in used:
             if document.data is not None:
-                keys[document.collection, Expiry.of(document).minutes].add(document.key)
-        for (collection, minutes), touched in keys.items():
-            expires_at = timedelta(minutes=minutes)
-            writes.append(partial(self._storage.touch_documents, collection, keys=touched, expires_at=expires_at))
+                label = document.label if document.label in EXPIRING else None
+                keys[document.collection, Expiry.of(document).minutes, label].add(document.key)
+        for (collection, minutes, label), touched in keys.items():
+            touch = partial(self._storage.touch_documents, collection, keys=touched, label=label)
+            writes.append(partial(touch, expires_at=timedelta(minutes=minutes)))
         deleted: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for op in puts:
             if op.value is None:
