@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from agents import Session, SessionSettings, SQLiteSession, TResponseInputItem
+from agents import Agent, RunConfig, Runner, Session, SessionSettings, SQLiteSession, TResponseInputItem
+from agents.testing import ScriptedModel, assistant_message
 
 from contrib.starting import start
-from swarm_persistence import InvalidQueryError, Storage, init_storage
+from swarm_persistence import BlockingStorage, InvalidQueryError, Storage, init_storage
 from swarm_persistence.contrib.openai_agents import SwarmSession
 
 
@@ -63,6 +64,32 @@ async def test_callers_that_pop_at_once_get_each_item_once(storage: Storage) -> 
     found = [cast(Any, item)["content"] for item in popped if item is not None]
     assert sorted(found) == sorted(map(str, range(10)))
     assert popped.count(None) == 2
+
+
+async def test_a_run_without_await_belongs_to_the_transaction_around_it(storage: Storage) -> None:
+    blocking = BlockingStorage(storage)
+    session = SwarmSession("one", blocking)
+    answers: list[Any] = [[assistant_message(text)] for text in ("Because.", "Like this.")]
+    agent = Agent(name="assistant", model=ScriptedModel(answers))
+
+    def run(text: str) -> None:
+        # As `Runner.run_sync`, which leaves its event loop open.
+        asyncio.run(Runner.run(agent, text, session=session, run_config=RunConfig(tracing_disabled=True)))
+
+    def run_and_fail() -> None:
+        with blocking.transaction():
+            run("why?")
+            raise RuntimeError("the power is cut")
+
+    def run_and_commit() -> None:
+        with blocking.transaction():
+            run("how?")
+
+    with pytest.raises(RuntimeError, match="the power is cut"):
+        await asyncio.to_thread(run_and_fail)
+    assert await session.get_items() == []
+    await asyncio.to_thread(run_and_commit)
+    assert len(await session.get_items()) == 2
 
 
 async def test_texts_that_are_no_unicode_come_back(storage: Storage) -> None:

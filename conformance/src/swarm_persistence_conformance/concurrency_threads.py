@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from swarm_persistence import Storage, TaskModel
+from swarm_persistence import ConflictError, Storage, TaskModel
 from swarm_persistence_conformance.records import a_task, an_event, ids
 
 T = TypeVar("T")
@@ -84,6 +84,28 @@ class TestThreads:
         after = await in_threads(2, lambda _: storage.get_task("task-1"))
 
         assert (inside, after) == ([None, None], [a_task(version=1)] * 2)
+
+    async def test_calls_of_threads_in_copies_of_its_context_join_the_transaction(self, storage: Storage) -> None:
+        async def write(name: str) -> list[str]:
+            await storage.store_task(a_task(name))
+            async with storage.transaction():
+                await storage.store_task(a_task(f"{name}-nested"))
+            with pytest.raises(ConflictError):
+                async with storage.transaction():
+                    await storage.store_task(a_task(name))
+            return ids(await storage.get_pending_tasks())
+
+        def run(name: str) -> list[str]:
+            return asyncio.run(write(name))
+
+        transaction = await storage.begin_transaction()
+        await storage.store_task(a_task("first"))
+        await asyncio.gather(*[asyncio.to_thread(run, name) for name in "ab"])  # copies the context
+        inside = sorted(ids(await storage.get_pending_tasks()))
+        await transaction.rollback()
+
+        assert inside == ["a", "a-nested", "b", "b-nested", "first"]
+        assert await storage.get_pending_tasks() == []
 
     async def test_a_thread_waits_to_write_until_the_transaction_of_another_is_over(self, storage: Storage) -> None:
         is_started = threading.Event()

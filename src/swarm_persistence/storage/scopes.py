@@ -314,7 +314,7 @@ def _doomed(failure: BaseException) -> TransactionError:
     if isinstance(failure, TransactionError):
         return type(failure)(failure.message)
     return TransactionError(
-        f"an earlier error has doomed the transaction: {failure or type(failure).__name__}; roll it back. "
+        f"an earlier error has doomed the transaction: {str(failure) or type(failure).__name__}; roll it back. "
         "To survive an error, put what may fail into a nested transaction()"
     )
 

@@ -34,7 +34,7 @@ _GRACE_SECONDS = 1.0
 
 
 class PostgresSession:
-    """An open transaction at READ COMMITTED. `abandon` may be called from any thread, all else in its loop."""
+    """An open transaction at READ COMMITTED. Its operations run in its event loop, whichever loop calls them."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class PostgresSession:
         return self._submit(self._commit, is_write=True)
 
     def rollback(self) -> Awaitable[None]:
-        return self._pending.start(lambda operation: self._roll_back(None), is_write=True)
+        return self._start(lambda operation: self._roll_back(None), is_write=True)
 
     def abandon(self, reason: str = "no reference to it was left") -> None:
         failure = TransactionError(f"the transaction was rolled back: {reason}")
@@ -108,7 +108,27 @@ class PostgresSession:
         return self._submit(lambda: execution.read(self._connection, statement))
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, Any]], *, is_write: bool = False) -> "asyncio.Future[Any]":
-        return self._pending.start(lambda operation: self._do(operation, work), is_write=is_write)
+        return self._start(lambda operation: self._do(operation, work), is_write=is_write)
+
+    def _start(
+        self, work: Callable[[PendingOperation], Coroutine[Any, Any, Any]], *, is_write: bool
+    ) -> "asyncio.Future[Any]":
+        """Start an operation, and return the future of its result in the calling loop.
+
+        A thread that runs in a copy of the caller's context joins the transaction, and has a loop of its own.
+        """
+        if asyncio.get_running_loop() is self._loop:
+            return self._pending.start(work, is_write=is_write)
+
+        async def start() -> Any:
+            return await self._pending.start(work, is_write=is_write)
+
+        starting = start()
+        try:
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(starting, self._loop))
+        except RuntimeError as error:
+            starting.close()
+            raise TransactionError("the transaction was rolled back: the event loop that began it has ended") from error
 
     async def _do(self, operation: PendingOperation, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         operation.is_waiting = False
