@@ -39,6 +39,16 @@ async def test_a_replay_sends_the_later_messages_of_the_one_stream(storage: Stor
     assert all(id.isascii() and id.isprintable() for id in ids), "an id travels in a header"
 
 
+async def test_no_store_of_a_session_replays_the_events_of_another(storage: Storage) -> None:
+    stores = [SwarmEventStore(storage, session=session) for session in ("one", "other", None)]
+    ids = [[await store.store_event("1", tick(number)) for number in range(2)] for store in stores]
+
+    for store, own in zip(stores, ids, strict=True):
+        assert [await replayed(store, first) for first, _ in ids if first != own[0]] == [(None, [])] * 2
+        assert await replayed(store, own[0]) == ("1", [EventMessage(tick(1), own[1])])
+    assert await storage.list_collections() == [("mcp", "1"), ("mcp", "one", "1"), ("mcp", "other", "1")]
+
+
 @pytest.mark.parametrize("unknown", ["", "1", ".", "x.other", "x.%00", "x.%ff", "x.é", "x.\ud83d", "\0.other"])
 async def test_an_unknown_event_replays_nothing(storage: Storage, unknown: str) -> None:
     store = SwarmEventStore(storage)
