@@ -304,7 +304,7 @@ class LoopEngine:
             return lambda operation: self._do(
                 operation, lambda: self._claims.run(operation, claim), partial(self.claimed, claim.tables)
             )
-        statements = self.compiler.write(steps)
+        statements = self.compiler.whole_write(steps)
         return lambda operation: self._write(operation, statements)
 
     def _check_periods(self) -> None:

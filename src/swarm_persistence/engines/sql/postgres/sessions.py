@@ -64,7 +64,7 @@ class PostgresSession:
         self._timer = self._loop.call_later(settings.transaction_timeout, self._expire, context=Context())
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
-        statements = self._compiler.write(steps)
+        statements = self._compiler.whole_write(steps)
 
         async def write() -> list[Any]:
             results = await execute(self._connection, run_all(statements))

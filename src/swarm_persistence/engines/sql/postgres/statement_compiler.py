@@ -55,15 +55,16 @@ class PostgresStatementCompiler(StatementCompiler):
         self._bounds = LowerBounds()
         self._copying = threading.Lock()
 
-    def write(self, steps: Sequence[Step]) -> list[Statement]:
+    def whole_write(self, steps: Sequence[Step]) -> list[Statement]:
+        """Return the statements of a caller's write: one, if it adds tasks that wait for others; else as `write`."""
         parts = links_and_tasks(steps, has_key)
         if parts is None:
-            return super().write(steps)
+            return self.write(steps)
         locks, links, tasks = parts
         rows_of_links = [self.row_of(step)[-1] for step in links]
         rows_of_tasks = [self.row_of(step)[-1] for step in tasks]
         if first_part(rows_of_tasks, len(tasks), sizes_at(TASKS.large_places)) < len(tasks):
-            return super().write(steps)
+            return self.write(steps)
         return [InsertDependentsStatement.of(self._dependents, locks, rows_of_links, rows_of_tasks)]
 
     def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
