@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from swarm_persistence.cli.confirmation import confirm
-from swarm_persistence.cli.records import Subparsers, print_json, run_on
+from swarm_persistence.cli.records import Subparsers, pair, print_json, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.filters import query_of
@@ -49,7 +49,4 @@ def _count(arguments: argparse.Namespace, query: QueryBuilder[Any], dry_run: boo
 
 
 def _filter(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no filter, expected FIELD=VALUE")
-    return name, value
+    return pair(text, "filter", "FIELD=VALUE")

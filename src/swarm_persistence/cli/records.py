@@ -82,10 +82,15 @@ def of_group(query: QueryBuilder[M], arguments: argparse.Namespace) -> QueryBuil
 
 def tag(text: str) -> tuple[str, str]:
     """Return the key and the value of a tag that an argument gives."""
-    key, equals, value = text.partition("=")
+    return pair(text, "tag", "KEY=VALUE")
+
+
+def pair(text: str, noun: str, form: str) -> tuple[str, str]:
+    """Return what an argument of a form such as KEY=VALUE gives."""
+    left, equals, right = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no tag, expected KEY=VALUE")
-    return key, value
+        raise argparse.ArgumentTypeError(f"{text!r} is no {noun}, expected {form}")
+    return left, right
 
 
 def whole_number(text: str) -> int:

@@ -1,6 +1,7 @@
 """Reads the changes of a table whose writes leave increasing numbers, in order of commit."""
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -21,6 +22,24 @@ def end_of(number: int) -> FeedPosition:
 
 
 BEFORE_ALL = end_of(-1)
+
+
+class FollowingEngine:
+    """An engine of numbers that become visible in their order."""
+
+    measures_rows: ClassVar[bool] = False
+    """Whether it tells the size of rows without reading them."""
+
+    def follow(
+        self: "_Measuring", query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
+    ) -> Awaitable[FeedPage]:
+        """Implement `Engine.follow`."""
+        return follow(self, query, after, limit, upto, PAGE_BYTES if self.measures_rows else None)
+
+
+class _Measuring(Reader, Protocol):
+    @property
+    def measures_rows(self) -> bool: ...
 
 
 async def follow(  # noqa: PLR0917

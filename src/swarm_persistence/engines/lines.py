@@ -5,9 +5,9 @@ A line holds the public form of the record, and what no record shows: its sequen
 
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
@@ -142,33 +142,45 @@ async def batches_of(reader: Reader, table: Table[Any]) -> AsyncIterator[Sequenc
             return
 
 
-async def back_up_lines(
-    snapshot: Snapshot, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None
-) -> None:
-    """Write all rows of a snapshot to a new file, read it once more, and close the snapshot."""
-    try:
-        _require_free(target, is_overwriting)
-        with partial_file(target) as file:
-            counts = {table.label: await snapshot.read(Count(Query(table))) for table in TABLES}
-            numbers = {table.label: (await snapshot.numbers())[table.name] for table in TABLES}
-            floors = {
-                table.label: await snapshot.read(LastSequence(table)) for table in TABLES if table.floor is not None
-            }
-            header = Header(counts=counts, numbers=numbers, floors=floors)
-            total, done = sum(counts.values()), 0
-            await run_beside(partial(file.write, header_line(header)))
-            for table in TABLES:
-                async for records in batches_of(snapshot, table):
-                    text = b"".join([record.line() for record in records])
-                    await run_beside(partial(file.write, text))
-                    done += len(records)
-                    if progress is not None:
-                        progress(done, total)
-            await run_beside(file.close)
-            await run_beside(partial(check_lines, file.path, target, is_thorough=is_verified))
-            await run_beside(file.replace if is_overwriting else file.publish)
-    finally:
-        await snapshot.close()
+class Snapshotting(Protocol):
+    """What gives snapshots of itself."""
+
+    def snapshot(self) -> Awaitable[Snapshot]:
+        """Return a snapshot."""
+        ...
+
+
+class LineBackupEngine:
+    """An engine whose backups are files of lines."""
+
+    async def back_up(
+        self: Snapshotting, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None
+    ) -> None:
+        """Write all rows of a snapshot to a new file, and read it once more: implements `Engine.back_up`."""
+        snapshot = await self.snapshot()
+        try:
+            _require_free(target, is_overwriting)
+            with partial_file(target) as file:
+                counts = {table.label: await snapshot.read(Count(Query(table))) for table in TABLES}
+                numbers = {table.label: (await snapshot.numbers())[table.name] for table in TABLES}
+                floors = {
+                    table.label: await snapshot.read(LastSequence(table)) for table in TABLES if table.floor is not None
+                }
+                header = Header(counts=counts, numbers=numbers, floors=floors)
+                total, done = sum(counts.values()), 0
+                await run_beside(partial(file.write, header_line(header)))
+                for table in TABLES:
+                    async for records in batches_of(snapshot, table):
+                        text = b"".join([record.line() for record in records])
+                        await run_beside(partial(file.write, text))
+                        done += len(records)
+                        if progress is not None:
+                            progress(done, total)
+                await run_beside(file.close)
+                await run_beside(partial(check_lines, file.path, target, is_thorough=is_verified))
+                await run_beside(file.replace if is_overwriting else file.publish)
+        finally:
+            await snapshot.close()
 
 
 def check_lines(path: str, name: str, *, is_thorough: bool) -> Header:

@@ -221,6 +221,10 @@ class StatementCompiler(ABC):
 
     def last_sequence(self, read: LastSequence) -> Statement:
         """Return the statement that finds the highest sequence of a table, deleted rows included."""
+        return self.last_shown(read)
+
+    def last_shown(self, read: LastSequence) -> ValueStatement:
+        """Return the statement that finds the highest sequence of what is committed now."""
         return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
 
     def _insert_unless(self, step: Insert[Any]) -> Statement:

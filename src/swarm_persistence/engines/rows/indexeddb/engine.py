@@ -10,18 +10,15 @@ import msgspec
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.following import follow
+from swarm_persistence.engines.following import FollowingEngine
 from swarm_persistence.engines.interface import (
     AppliedMigration,
     Engine,
-    FeedPage,
-    FeedPosition,
     MigrationStatus,
     PoolStatus,
-    Progress,
 )
 from swarm_persistence.engines.lazy import lazy_engine
-from swarm_persistence.engines.lines import back_up_lines
+from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.indexeddb import messages
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, OpenRequest
@@ -40,7 +37,7 @@ from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.transaction_errors import got_no_turn
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
@@ -56,8 +53,11 @@ class IndexedDbSettings(msgspec.Struct, frozen=True):
     schema: StoreSchema = StoreSchema()
 
 
-class IndexedDbEngine:
-    """A store in the browser, shared by all tabs and workers of one origin."""
+class IndexedDbEngine(FollowingEngine, LineBackupEngine):
+    """A store in the browser, shared by all tabs and workers of one origin.
+
+    Backups are written into Pyodide's file system, which lasts as long as the page; copy them from there.
+    """
 
     is_ephemeral = False
     is_local = False
@@ -120,19 +120,8 @@ class IndexedDbEngine:
         result: Any = await self._reads.submit(PendingRead(read))
         return cast(T, result)
 
-    async def follow(
-        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
-    ) -> FeedPage:
-        return await follow(self, query, after, limit, upto)
-
     async def snapshot(self) -> IndexedDbSnapshot:
         return IndexedDbSnapshot(await self.begin())
-
-    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
-        """Write the file into Pyodide's file system, which lasts as long as the page; copy it from there."""
-        await back_up_lines(
-            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
-        )
 
     async def time(self) -> int:
         self._require_usable()

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.delivery import OnAbandoned
-from swarm_persistence.engines.following import follow
-from swarm_persistence.engines.interface import FeedPage, FeedPosition, MigrationStatus, PoolStatus, Progress
-from swarm_persistence.engines.lines import back_up_lines
+from swarm_persistence.engines.following import FollowingEngine
+from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
+from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
@@ -24,7 +24,7 @@ from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, MigrationError, shown
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import TABLES, Table
 
@@ -39,7 +39,7 @@ _BYTES_PER_NUMBER = 8
 _NO_SCHEMA = MigrationStatus(version=0, latest=0, applied=())
 
 
-class MemoryEngine:
+class MemoryEngine(FollowingEngine, LineBackupEngine):
     """A store in this process. Durations are in seconds."""
 
     is_ephemeral = True
@@ -102,20 +102,10 @@ class MemoryEngine:
         result: T = finish(read, found)
         return result
 
-    async def follow(
-        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
-    ) -> FeedPage:
-        return await follow(self, query, after, limit, upto)
-
     async def snapshot(self) -> MemorySnapshot:
         with self._lock:
             self._require_open()
             return MemorySnapshot(self._tables)
-
-    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
-        await back_up_lines(
-            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
-        )
 
     async def time(self) -> int:
         return microseconds(now())

@@ -18,12 +18,11 @@ from swarm_persistence.engines.interface import (
     FeedPosition,
     MigrationStatus,
     PoolStatus,
-    Progress,
     Session,
     Snapshot,
 )
 from swarm_persistence.engines.lazy import lazy_engine
-from swarm_persistence.engines.lines import back_up_lines
+from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.runtime import running_loop
 from swarm_persistence.engines.sql.postgres import change_numbers, maintenance
@@ -37,7 +36,7 @@ from swarm_persistence.engines.sql.postgres.migration_lock import MigrationLock
 from swarm_persistence.engines.sql.postgres.part_dropping import PartDropping
 from swarm_persistence.engines.sql.postgres.partition_layout import PartitionLayout
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE, Periods
-from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
+from swarm_persistence.engines.sql.postgres.pools import ConnectionPools, terminate_soon
 from swarm_persistence.engines.sql.postgres.schema_version import SchemaVersion
 from swarm_persistence.engines.sql.postgres.settings import Period, PostgresSettings
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
@@ -62,7 +61,7 @@ class _ServerTimeStatement(ConnectionStatement, eq=False, gc=False):
         return int(time)
 
 
-class PostgresEngine:
+class PostgresEngine(LineBackupEngine):
     """One schema of one database. All methods but `abandon` are called in an event loop."""
 
     is_ephemeral = False
@@ -206,11 +205,6 @@ class PostgresEngine:
     def snapshot(self) -> Awaitable[Snapshot]:
         return self._loop_engine().snapshot()
 
-    async def back_up(self, target: str, *, is_verified: bool, is_overwriting: bool, progress: Progress | None) -> None:
-        await back_up_lines(
-            await self.snapshot(), target, is_verified=is_verified, is_overwriting=is_overwriting, progress=progress
-        )
-
     async def time(self) -> int:
         if not is_system_clock():
             return microseconds(now())
@@ -296,7 +290,7 @@ class PostgresEngine:
         own = self._loop_engines.get(asyncio.get_running_loop())
         for loop_engine in self._all_loop_engines():
             if loop_engine is not own:
-                loop_engine.terminate_soon()
+                terminate_soon(loop_engine)
         try:
             if own is not None:
                 await own.close()
@@ -310,7 +304,7 @@ class PostgresEngine:
         self._is_closed = True
         self.watches.close()
         for loop_engine in self._all_loop_engines():
-            loop_engine.terminate_soon()
+            terminate_soon(loop_engine)
         if self._owns_pools:
             self.pools.abandon()
 

@@ -214,13 +214,6 @@ class LoopEngine:
         self.notifications.forget(self._channel, self._shared.watches)
         self._on_end(self)
 
-    def terminate_soon(self) -> None:
-        """Terminate from any thread."""
-        try:
-            self.loop.call_soon_threadsafe(self.terminate)
-        except RuntimeError:  # the loop is closed, and its tasks with it
-            self.terminate()
-
     async def _write_independently(self, step: IndependentWrites) -> list[Any]:
         """Run writes that stand for themselves: those of equal shape share a statement."""
         return [[*await asyncio.gather(*map(self.write, step.writes))]]

@@ -17,7 +17,9 @@ from swarm_persistence.errors import ClosedError
 
 
 class Closable(Protocol):
-    """What a schema holds in one event loop. Both methods run there."""
+    """What belongs to one event loop. Both methods run there."""
+
+    loop: asyncio.AbstractEventLoop
 
     async def close(self) -> None:
         """Finish the operations in flight."""
@@ -26,6 +28,14 @@ class Closable(Protocol):
     def terminate(self) -> None:
         """Terminate all connections and tasks."""
         ...
+
+
+def terminate_soon(resource: Closable) -> None:
+    """Terminate what belongs to an event loop; from any thread."""
+    try:
+        resource.loop.call_soon_threadsafe(resource.terminate)
+    except RuntimeError:  # the loop is closed, and its tasks with it
+        resource.terminate()
 
 
 class ConnectionPools:
@@ -75,7 +85,7 @@ class ConnectionPools:
         own = self._loops.get(asyncio.get_running_loop())
         for connections in self._all():
             if connections is not own:
-                connections.terminate_soon()
+                terminate_soon(connections)
         if own is not None:
             await own.close()
             self.forget(own)
@@ -84,7 +94,7 @@ class ConnectionPools:
         """Terminate all connections; from any thread."""
         self._is_closed = True
         for connections in self._all():
-            connections.terminate_soon()
+            terminate_soon(connections)
 
     def forget(self, connections: "LoopResources") -> None:
         """Forget the resources of a loop that has ended."""
@@ -136,13 +146,6 @@ class LoopResources:
             engine.terminate()
         self.notifications.terminate()
         self.pool.terminate()
-
-    def terminate_soon(self) -> None:
-        """Terminate all connections and tasks; from any thread."""
-        try:
-            self.loop.call_soon_threadsafe(self.terminate)
-        except RuntimeError:  # the loop is closed, and its tasks with it
-            self.terminate()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:

@@ -71,10 +71,6 @@ class PostgresStatementCompiler(StatementCompiler):
         """Return the plan of a write that runs an upkeep and then claims; `None` for other writes."""
         return ClaimPlan.of(self.sql, self._bounds, steps)
 
-    def last_shown(self, read: LastSequence) -> ValueStatement:
-        """Return the statement that finds the highest sequence of the rows that are committed now."""
-        return ValueStatement(*self.sql.last_sequence(read.table, read.before), read.table)
-
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, str]:
         return ArrayInsertStatement, self.inserts[table.name]
 

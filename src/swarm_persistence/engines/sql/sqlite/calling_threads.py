@@ -7,14 +7,14 @@ from threading import Lock
 from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, give_up
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, give_up
 from swarm_persistence.engines.sql.statements import Statement
 
 _LONGEST_BLOCK_SECONDS = 0.02
 """How long a thread waits for another one before it does so in its loop, where timers run."""
 
 
-class ThreadSubmitter:
+class ThreadSubmitter(Recipient):
     """Sends the operations of one calling thread to one receiver; the counterpart of an event loop's `Submitter`."""
 
     def __init__(
@@ -46,11 +46,6 @@ class ThreadSubmitter:
     def waiting(self) -> int:
         """Return how many operations no thread runs yet."""
         return sum(batch.waits_for_writer and not batch.taken.locked() for batch in list(self._in_flight))
-
-    @property
-    def running(self) -> int:
-        """Return how many batches are being run."""
-        return sum(batch.taken.locked() for batch in list(self._in_flight))
 
     def submit(
         self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any

@@ -14,11 +14,9 @@ import apsw
 from swarm_persistence.clock import microseconds, now
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.following import PAGE_BYTES, follow
+from swarm_persistence.engines.following import FollowingEngine
 from swarm_persistence.engines.interface import (
     Engine,
-    FeedPage,
-    FeedPosition,
     MigrationStatus,
     PoolStatus,
     Progress,
@@ -50,7 +48,7 @@ from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError
-from swarm_persistence.query.query import Condition, Query
+from swarm_persistence.query.query import Condition
 from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
@@ -58,11 +56,12 @@ T = TypeVar("T")
 _CHECKPOINT_TIMEOUT_SECONDS = 0.25
 
 
-class SqliteEngine:
+class SqliteEngine(FollowingEngine):
     """The engine of one file. `start` blocks; call every other method in an event loop."""
 
     is_ephemeral = False
     is_local = True
+    measures_rows = True
 
     def __init__(
         self, path: str | os.PathLike[str], settings: SqliteSettings, schema_name: str = DEFAULT_SCHEMA
@@ -201,11 +200,6 @@ class SqliteEngine:
             session.abandon()
             raise
         return opened
-
-    def follow(
-        self, query: Query[Any], after: FeedPosition, limit: int, upto: FeedPosition | None = None
-    ) -> Awaitable[FeedPage]:
-        return follow(self, query, after, limit, upto, PAGE_BYTES)
 
     async def snapshot(self) -> SqliteSnapshot:
         if self._is_closing:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextvars import Context
 from itertools import chain
 from threading import Lock
 from types import coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -113,17 +114,23 @@ class Batch(msgspec.Struct, eq=False):
         return self.is_done
 
 
-class Recipient(Protocol):
+class Recipient(ABC):
     """What takes the answers of batches that it has sent."""
 
     loop: asyncio.AbstractEventLoop
+    _in_flight: dict[Batch, None]
 
+    @property
+    def running(self) -> int:
+        """Return how many batches are being run."""
+        return sum(batch.taken.locked() for batch in list(self._in_flight))
+
+    @abstractmethod
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers."""
-        ...
 
 
-class Submitter:
+class Submitter(Recipient):
     """Collects the operations of one event loop for one receiver."""
 
     def __init__(
@@ -175,11 +182,6 @@ class Submitter:
         """Return how many operations no thread runs yet."""
         sent = [batch for batch in list(self._in_flight) if batch.waits_for_writer and not batch.taken.locked()]
         return len(self._deferred) + len(self._collected) + sum(len(batch.operations) for batch in sent)
-
-    @property
-    def running(self) -> int:
-        """Return how many batches are being run."""
-        return sum(batch.taken.locked() for batch in list(self._in_flight))
 
     def submit(
         self,
