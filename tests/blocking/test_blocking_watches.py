@@ -16,8 +16,7 @@ from swarm_persistence.engines.interface import Watch
 from swarm_persistence.storage import ScheduleWatch
 from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
 from swarm_persistence_conformance.records import MOMENT, a_message, a_schedule, a_task, an_agent, an_event, ids
-
-LIMIT_SECONDS = 20
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 WATCHES: dict[str, tuple[Callable[[BlockingStorage], Iterator[Any]], Callable[[str], Any]]] = {
     "watch_events": (lambda storage: storage.watch_events(), an_event),

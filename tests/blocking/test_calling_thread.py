@@ -29,8 +29,7 @@ from swarm_persistence.engines import calling_thread
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.statements import RecordStatement
 from swarm_persistence_conformance.records import a_task, an_agent, ids
-
-LIMIT_SECONDS = 20
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import apsw
 import pytest
 
-from blocking.test_calling_thread import LIMIT_SECONDS
 from sqlite.programs import Program
 from swarm_persistence import AgentModel, BlockingStorage, open_storage
 from swarm_persistence.engines import calling_thread, deferred_signals
 from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence_conformance.records import an_agent
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 _IGNORING = ("-W", "ignore")
 """Python warns of a coroutine if a signal comes between its making and its start."""

@@ -18,14 +18,13 @@ from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import EVENTS
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, an_event, ids
-
-SOON_SECONDS = 20
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 async def first(count: int, records: AsyncGenerator[Any, None]) -> list[Any]:
     """Return the first records that a watcher sees, which must come soon, and end it."""
     seen: list[Any] = []
-    async with aclosing(records), asyncio.timeout(SOON_SECONDS):
+    async with aclosing(records), asyncio.timeout(LIMIT_SECONDS):
         while len(seen) < count:
             seen.append(await anext(records))
     return seen
@@ -42,7 +41,7 @@ class TestWriters:
         self, storage: PostgresStorage, other: PostgresStorage
     ) -> None:
         async def store() -> None:
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 await other.store_event(an_event("e-2"))
                 await other.store_message(a_message("m-2"))
                 await other.append_events([an_event("e-3"), an_event("e-4")])
@@ -234,7 +233,7 @@ class TestExpectations:
         await storage.store_event(an_event("lower"))
         appending = elsewhere(other.append_events([an_event("new")], expected_sequence=last))
         await blocked_by(admin, appending)
-        async with await PostgresStorage.open(url) as third, asyncio.timeout(SOON_SECONDS):
+        async with await PostgresStorage.open(url) as third, asyncio.timeout(LIMIT_SECONDS):
             await elsewhere(third.store_event(an_event("another")))  # which waits for none of them
         await (transaction.commit() if is_committed else transaction.rollback())
 
@@ -342,7 +341,7 @@ class TestHammer:
         expected = {"all": numbers, "a": of_a, "read": numbers, "read by the other": numbers}
         lengths = {name: len(each) for name, each in expected.items()}
         sent = len([m for name in range(6) for m in await storage.get_messages_between(f"w{name}", "x", 1000)])
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while any(  # noqa: ASYNC110 - nothing is signalled
                 len(seen[name]) < count for name, count in {**lengths, "messages": sent}.items()
             ):

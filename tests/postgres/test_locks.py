@@ -16,8 +16,8 @@ from swarm_persistence import DependencyCycleError, PostgresStorage, TaskModel, 
 from swarm_persistence.engines.sql.postgres.id_locks import MOST_IDS
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, ids, status_of
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
-SOON_SECONDS = 15
 NEEDS_NO_TRANSACTION = {**READS, **WHOLE_TABLE_READS, **WRITES, **COORDINATION, **HOUSEKEEPING}
 WATCHES = {name for name in NEEDS_NO_TRANSACTION if name.startswith("watch_")}
 
@@ -76,7 +76,7 @@ class TestTables:
     ) -> None:
         await storage.store_task(a_task("ready"))
         await rival.execute("BEGIN; LOCK TABLE tasks, task_links IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM does
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             await storage.store_task(a_task("waiting", dependencies=["unknown"]))
             task = await storage.claim_next_task("agent-1")
             assert task is not None
@@ -89,7 +89,7 @@ class TestTables:
         await storage.store_many([a_task("first"), a_task("second", max_retries=0), a_task("third")])
 
         async def work() -> None:
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 await other.store_task(a_task("new"))
                 await other.store_task(a_task("behind", dependencies=["unknown", "third"]))
                 await other.store_tasks([a_task("a", dependencies=["b"]), a_task("b", dependencies=["more unknown"])])
@@ -108,7 +108,7 @@ class TestTables:
         await storage.store_many([a_task(f"{n}", max_retries=0) for n in range(6)])
 
         async def work() -> None:
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 await other.complete_task(await claimed(other, "0"))
                 await other.fail_task(await claimed(other, "1"), "broken")
                 await other.cancel_task("2")
@@ -157,7 +157,7 @@ class TestDependencies:
                 await other.store_tasks([a_task(f"{number}") for number in range(20)])
                 tasks = await other.claim_next_tasks("agent-1", limit=20)
                 completing = [asyncio.ensure_future(other.complete_task(task)) for task in tasks]  # as one batch
-                async with asyncio.timeout(SOON_SECONDS):
+                async with asyncio.timeout(LIMIT_SECONDS):
                     await asyncio.gather(*completing[1:])
                 return completing
 

@@ -22,8 +22,7 @@ from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import ready_tasks
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
-
-SOON_SECONDS = 20
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ async def stranger(server: Server) -> AsyncIterator[asyncpg.Connection]:
 async def first(count: int, tasks: AsyncGenerator[TaskModel, None]) -> list[TaskModel]:
     """Return the first tasks that a watcher sees, which must come soon, and end it."""
     seen: list[TaskModel] = []
-    async with aclosing(tasks), asyncio.timeout(SOON_SECONDS):
+    async with aclosing(tasks), asyncio.timeout(LIMIT_SECONDS):
         while len(seen) < count:
             seen.append(await anext(tasks))
     return seen
@@ -290,7 +289,7 @@ class TestNotifications:
     ) -> None:  # fmt: skip
         monkeypatch.setattr(ready_tasks, "_QUIET_SECONDS", quiet_seconds)
         watch = storage.watch_ready_tasks()
-        waiting = asyncio.create_task(watch.wait_to_claim(SOON_SECONDS))
+        waiting = asyncio.create_task(watch.wait_to_claim(LIMIT_SECONDS))
         await the_feed_has_polled(storage)
         await other.store_task(a_task("task"))
 
@@ -362,7 +361,7 @@ class TestCosts:
         self, storage: PostgresStorage
     ) -> None:
         await storage.store_task(a_task("0"))
-        async with aclosing(storage.watch_tasks()) as tasks, asyncio.timeout(SOON_SECONDS):
+        async with aclosing(storage.watch_tasks()) as tasks, asyncio.timeout(LIMIT_SECONDS):
             await anext(tasks)
             upcoming = elsewhere(_next(tasks))
             await the_feed_has_polled(storage)
@@ -381,7 +380,7 @@ class TestCosts:
 async def the_feed_has_polled(storage: PostgresStorage) -> None:
     """Wait until the reader of the tasks has read what was committed, and waits for more."""
     watches = storage._engine.watches._watches
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not watches or any(watch._has_rung or not watch._waiters for watch in watches):  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
@@ -405,7 +404,7 @@ async def _listening(connection: asyncpg.Connection, schema: str) -> list[str]:
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not is_so():  # noqa: ASYNC110 - what is waited for signals nothing
             await asyncio.sleep(0.002)
 

@@ -14,8 +14,7 @@ from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits
 from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding, pause_after
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence_conformance.records import a_task
-
-SOON_SECONDS = 20.0
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 def threads() -> list[threading.Thread]:
@@ -30,11 +29,11 @@ class TestStorages:
         monkeypatch.setattr(foreign_commits, "_RARE_POLL_SECONDS", 1_000.0)
         async with await SqliteStorage.open(path) as other:
             watch = storage.watch_commits(TaskModel)
-            assert await watch.wait(SOON_SECONDS)  # the first poll wakes it anyway
+            assert await watch.wait(LIMIT_SECONDS)  # the first poll wakes it anyway
             for number in range(5):
                 await other.store_task(a_task(f"task-{number}"))
 
-                assert await watch.wait(SOON_SECONDS)
+                assert await watch.wait(LIMIT_SECONDS)
             watch.close()
 
     async def test_rare_polls_see_a_commit_that_no_notice_tells_of(
@@ -43,11 +42,11 @@ class TestStorages:
         monkeypatch.setattr(LogNotices, "_poll_until_found", lambda *_: None)
         async with await SqliteStorage.open(path) as other:
             watch = storage.watch_commits(TaskModel)
-            assert await watch.wait(SOON_SECONDS)  # the first poll wakes it anyway
+            assert await watch.wait(LIMIT_SECONDS)  # the first poll wakes it anyway
 
             await other.store_task(a_task())
 
-            assert await watch.wait(SOON_SECONDS)
+            assert await watch.wait(LIMIT_SECONDS)
             assert storage._engine._writer._foreign_commits._notices.is_active
             # An idle worker wakes up for nothing else: at 25 polls a second, they were nine tenths of what it cost.
             assert storage._engine._writer._foreign_commits.poll_seconds >= 0.2
@@ -117,7 +116,7 @@ class TestNotices:
         log.write()
 
         expected = [PollFinding.NOTHING, PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT]
-        assert [log.polls.get(timeout=SOON_SECONDS) for _ in expected] == expected
+        assert [log.polls.get(timeout=LIMIT_SECONDS) for _ in expected] == expected
         log.notices.close()
 
     def test_a_write_while_no_commit_shows_is_polled_for_at_once(
@@ -126,11 +125,11 @@ class TestNotices:
         monkeypatch.setattr(log_notices, "Backoff", lambda *_: Backoff(1_000.0, 1_000.0))
         log = Log(tmp_path / "log", PollFinding.NOTHING, PollFinding.FOREIGN_COMMIT)
         log.write()
-        assert log.polls.get(timeout=SOON_SECONDS) is PollFinding.NOTHING  # the rest of an own write
+        assert log.polls.get(timeout=LIMIT_SECONDS) is PollFinding.NOTHING  # the rest of an own write
 
         log.write()
 
-        assert log.polls.get(timeout=SOON_SECONDS) is PollFinding.FOREIGN_COMMIT
+        assert log.polls.get(timeout=LIMIT_SECONDS) is PollFinding.FOREIGN_COMMIT
         log.notices.close()
 
     def test_pauses_grow_while_one_follows_the_other_and_a_rest_ends_that(self) -> None:

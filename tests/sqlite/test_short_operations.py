@@ -11,15 +11,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from sqlite.turns import LIMIT_SECONDS, until
+from sqlite.turns import until
 from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Submitter
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Recipient, Submitter
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, RecordsStatement, RecordStatement
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 Threads = list[str]
 
@@ -404,7 +405,7 @@ class TestTransactions:
             assert await storage.list_agents() == []
 
 
-class CalledLoop:
+class CalledLoop(Recipient):
     """A loop, and what it was called for."""
 
     def __init__(self) -> None:

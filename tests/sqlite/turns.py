@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-LIMIT_SECONDS = 20
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 async def until(is_so: Callable[[], bool]) -> None:

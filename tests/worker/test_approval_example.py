@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarm_persistence import open_storage
-from worker.workers import SOON_SECONDS
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "approval.py"
 
@@ -19,12 +19,12 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "approval.py"
 )
 def test_the_release_waits_for_the_decision(path: Path, action: str, said: str) -> None:
     with subprocess.Popen([sys.executable, str(EXAMPLE), str(path)], stdout=subprocess.PIPE, text=True) as example:
-        deadline = time.monotonic() + SOON_SECONDS
+        deadline = time.monotonic() + LIMIT_SECONDS
         command = [sys.executable, "-m", "swarm_persistence", "tasks", action, str(path), "release-1-approval"]
         command += ["--by", "alice", "--comment", "fine"]
         while subprocess.run(command, check=False, capture_output=True).returncode:
             assert time.monotonic() < deadline
-        output, _ = example.communicate(timeout=SOON_SECONDS)
+        output, _ = example.communicate(timeout=LIMIT_SECONDS)
     assert example.returncode == 0
     assert said in output
     with open_storage(path) as storage:

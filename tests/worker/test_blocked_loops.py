@@ -12,7 +12,8 @@ import pytest
 from sqlite.programs import Program
 from swarm_persistence import AgentStatus, SqliteStorage, Storage, TaskModel, TaskStatus
 from swarm_persistence_conformance.records import an_agent
-from worker.workers import SOON_SECONDS, a_worker, completed, soon, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, completed, soon, store
 
 LEASE = 1.2
 
@@ -29,11 +30,11 @@ class Elsewhere:
 
     def block(self) -> None:
         """Let the calling loop stand still until the work is done."""
-        assert self.has_ended.wait(2 * SOON_SECONDS)
+        assert self.has_ended.wait(2 * LIMIT_SECONDS)
 
     def join(self) -> None:
         """Wait for the thread, and raise what it has raised."""
-        self._thread.join(SOON_SECONDS)
+        self._thread.join(LIMIT_SECONDS)
         if self.error is not None:
             raise self.error
 
@@ -52,7 +53,7 @@ class Elsewhere:
 async def until_extended(storage: Storage, id: str, times: int = 4) -> None:
     """Wait until the task's lease was extended so many times."""
     leases = set()
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         async for task in storage.watch_tasks():
             if task.id == id and task.status in (TaskStatus.ASSIGNED, TaskStatus.RUNNING):
                 leases.add(task.lease_expires_at)
@@ -134,7 +135,7 @@ class TestBlockedLoops:
                     has_warned.set()
 
         async def block(task: TaskModel) -> None:
-            assert has_warned.wait(SOON_SECONDS)
+            assert has_warned.wait(LIMIT_SECONDS)
             if task.id == "b":
                 elsewhere = Elsewhere(lambda: until_extended(storage, "b", 2))
                 elsewhere.block()
@@ -153,7 +154,7 @@ class TestBlockedLoops:
         name = f"{block.__module__}.{block.__qualname__}"
         assert f"by the handler {name} of task 'a' (work)" in warning
         assert "asyncio.to_thread" in warning
-        assert "has_warned.wait(SOON_SECONDS)" in warning
+        assert "has_warned.wait(LIMIT_SECONDS)" in warning
         assert "plain `def`" in warning
 
     async def test_the_agent_goes_on_giving_signs_of_life(self, storage: Storage) -> None:
@@ -161,7 +162,7 @@ class TestBlockedLoops:
             first = await storage.get_agent("agent-1")
             assert first is not None
             beats = {first.heartbeat}
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 while len(beats) < 4:
                     await asyncio.sleep(0.02)
                     await storage.requeue_expired_tasks(heartbeat_timeout=5)

@@ -11,7 +11,8 @@ import apsw
 
 from swarm_persistence import SqliteStorage, TaskModel
 from swarm_persistence.clock import now
-from worker.workers import SOON_SECONDS, a_worker, completed, soon, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, completed, soon, store
 
 
 class Told(logging.Handler):
@@ -96,6 +97,6 @@ async def test_a_row_that_cannot_be_read_stops_no_worker(path: Path) -> None:
                 await soon(refused)
                 await store(storage, "a")
                 # A watch of all tasks would meet the broken row.
-                async with asyncio.timeout(SOON_SECONDS):
+                async with asyncio.timeout(LIMIT_SECONDS):
                     while (task := await storage.get_task("a")) is None or task.result != "done":
                         pass

@@ -8,7 +8,8 @@ import pytest
 
 from swarm_persistence import FailTask, RetryTask, Storage, TaskModel, TaskStatus
 from swarm_persistence.testing import ManualClock
-from worker.workers import SOON_SECONDS, a_worker, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, store
 
 
 async def statuses(storage: Storage) -> dict[str, TaskStatus]:
@@ -22,7 +23,7 @@ async def test_a_worker_runs_until_no_task_is_left_for_it(storage: Storage) -> N
     await store(storage, *(str(number) for number in range(40)))
     await store(storage, "last", dependencies=["3", "7"])
     await store(storage, "other", task_type="other")
-    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(SOON_SECONDS):
+    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(LIMIT_SECONDS):
         await worker.run_until_idle()
         assert worker.outcomes == {"completed": 41}
         assert [id for id, status in (await statuses(storage)).items() if status is TaskStatus.PENDING] == ["other"]
@@ -40,7 +41,7 @@ async def test_what_a_task_leads_to_is_done_before_a_worker_is_idle(storage: Sto
             raise FailTask("enough")
 
     await store(storage, "a", payload=5)
-    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(SOON_SECONDS):
+    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(LIMIT_SECONDS):
         await worker.run_until_idle()
 
         assert worker.outcomes == {"completed": 5, "failed": 1}
@@ -54,7 +55,7 @@ async def test_a_worker_does_what_is_due_once_the_clock_is_moved(storage: Storag
 
     await store(storage, "due", run_at=clock.now() + timedelta(seconds=600))
     await store(storage, "again", payload="again")
-    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(SOON_SECONDS):
+    async with a_worker(storage, {"work": work}) as worker, asyncio.timeout(LIMIT_SECONDS):
         await worker.run_until_idle()
         assert worker.outcomes == {"retried": 1}
 
@@ -72,5 +73,5 @@ async def test_a_worker_that_has_stopped_by_an_error_is_not_idle_but_raises_it(
     monkeypatch.setattr(storage, "claim_next_tasks", broken)
     await store(storage, "a")
     with pytest.raises(ZeroDivisionError):
-        async with a_worker(storage, {"work": broken}) as worker, asyncio.timeout(SOON_SECONDS):
+        async with a_worker(storage, {"work": broken}) as worker, asyncio.timeout(LIMIT_SECONDS):
             await worker.run_until_idle()

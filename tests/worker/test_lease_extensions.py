@@ -12,8 +12,9 @@ from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.retry_policies import RetryPolicy
 from swarm_persistence.worker.task_runs import MARKED_AFTER_SECONDS, TaskLimits, TaskRun
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.test_faults import locked
-from worker.workers import SOON_SECONDS, store
+from worker.workers import store
 
 LEASE_SECONDS = 600.0
 TASK_TIMEOUT_SECONDS = 100.0
@@ -102,7 +103,7 @@ async def test_the_next_extension_is_due_after_another_third(storage: SqliteStor
     run.start()
     begun = time.monotonic()
     run.act_if_due(run.due_at)
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await owner.is_told.wait()
 
     assert begun <= owner.due_at - LEASE_SECONDS / 3 <= time.monotonic()
@@ -118,7 +119,7 @@ async def test_an_extension_that_the_database_refuses_is_tried_again_sooner(stor
     lock = locked(path)
     begun = time.monotonic()
     run.act_if_due(run.due_at)
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await owner.is_told.wait()
     lock.close()
 
@@ -135,7 +136,7 @@ async def test_one_that_is_asked_for_twice_is_done_once_more_after_the_first(sto
     run.check_claim()
     version = run.task.version
     for _ in range(2):
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             await owner.is_told.wait()
         owner.is_told.clear()
 

@@ -7,7 +7,8 @@ import pytest
 
 from swarm_persistence import BlockingStorage, HandlerCancelled, InvalidQueryError, Storage, TaskModel, WorkerContext
 from swarm_persistence.worker import handler_control
-from worker.workers import SOON_SECONDS, a_worker, completed, once, soon, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, completed, once, soon, store
 
 
 async def test_a_progress_is_written_while_the_handler_runs(storage: Storage) -> None:
@@ -32,7 +33,7 @@ async def test_reports_in_between_are_coalesced(storage: Storage, monkeypatch: p
         for number in range(20_000):
             context.report_progress(number / 20_000)
         context.report_progress(1.0, "last")
-        assert may_end.wait(SOON_SECONDS)
+        assert may_end.wait(LIMIT_SECONDS)
 
     may_end = threading.Event()
     await store(storage, "task-1")

@@ -9,7 +9,8 @@ from swarm_persistence import EventModel, InvalidQueryError, Storage, TaskModel
 from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence.worker.retention import prune_in_turn
 from swarm_persistence_conformance.records import a_task
-from worker.workers import SOON_SECONDS, a_worker
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker
 
 DAY = 86_400.0
 
@@ -28,7 +29,7 @@ async def test_workers_prune_what_is_older_than_their_retention(storage: Storage
         async with (
             a_worker(storage, {"work": work}, retention=retention),
             a_worker(storage, {"work": work}, "agent-2", retention=retention),
-            asyncio.timeout(SOON_SECONDS),
+            asyncio.timeout(LIMIT_SECONDS),
         ):
             watch = storage.watch_commits(EventModel)
             while await storage.repository(EventModel).count() > 1:

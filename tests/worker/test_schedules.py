@@ -9,7 +9,8 @@ import pytest
 from swarm_persistence import ScheduleModel, Storage, TaskModel
 from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance.records import a_schedule
-from worker.workers import SOON_SECONDS, a_worker
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -43,7 +44,7 @@ async def test_a_worker_that_sleeps_is_woken_by_the_clock_and_by_a_new_schedule(
             await worker.run_until_idle()
             await storage.store_schedule(a_schedule(created_at=clock.now()))
             clock.advance(3600)
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(LIMIT_SECONDS):
                 await ran.wait()
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from swarm_persistence import AgentModel, AgentStatus, OtherError, Storage, TaskModel, TaskStatus, TransactionError
 from swarm_persistence_conformance.records import MOMENT, an_agent
-from worker.workers import SOON_SECONDS, a_worker, soon, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, soon, store
 
 
 class Handler:
@@ -69,7 +70,7 @@ async def test_run_returns_once_a_worker_that_was_told_to_stop_has_drained(stora
         await asyncio.to_thread(worker.stop)
         assert not running.done()
         handler.may_go.set()
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             await running
         assert (await task_of(storage)).result == "done"
     worker.stop()  # once more does nothing
@@ -154,7 +155,7 @@ async def test_what_is_claimed_while_the_stop_comes_is_handed_back(
     handler = Handler()
     await store(storage, "a", "b")
     async with a_worker(storage, {"work": handler}) as worker:
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             await worker.run()
     await assert_given_back(storage, "a")
     await assert_given_back(storage, "b")
@@ -240,7 +241,7 @@ async def test_an_agent_that_was_taken_for_dead_comes_back_and_a_deleted_one_is_
     storage: Storage, mark: AgentStatus
 ) -> None:
     async def be(wanted: AgentStatus) -> None:
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             async for _ in each_tick():
                 agent = await storage.get_agent("agent-1")
                 if agent is not None and agent.status is wanted:

@@ -7,7 +7,8 @@ import pytest
 
 from swarm_persistence import AgentStatus, Storage, TaskModel
 from swarm_persistence_conformance.records import an_agent
-from worker.workers import SOON_SECONDS, a_worker, store
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
+from worker.workers import a_worker, store
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ async def warning_of(storage: Storage) -> str:
     log = logging.getLogger("swarm_persistence")
     log.addHandler(warnings)
     try:
-        async with a_worker(storage, {"work": work}, "starting"), asyncio.timeout(SOON_SECONDS):
+        async with a_worker(storage, {"work": work}, "starting"), asyncio.timeout(LIMIT_SECONDS):
             await warnings.has_come.wait()
     finally:
         log.removeHandler(warnings)

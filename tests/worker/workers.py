@@ -6,9 +6,7 @@ from typing import Any
 
 from swarm_persistence import Storage, TaskModel, TaskStatus, Worker
 from swarm_persistence_conformance.records import a_task, an_agent
-
-SOON_SECONDS = 20.0
-"""More than anything here takes on a loaded machine."""
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
 def a_worker(
@@ -26,7 +24,7 @@ async def store(storage: Storage, *ids: str, **fields: Any) -> None:
 async def once(storage: Storage, is_so: Callable[[TaskModel], bool], *ids: str) -> dict[str, TaskModel]:
     """Wait until a fact holds of each of these tasks, and return them as they were then."""
     found: dict[str, TaskModel] = {}
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         async for task in storage.watch_tasks():
             if task.id in ids and is_so(task):
                 found[task.id] = task
@@ -42,5 +40,5 @@ async def completed(storage: Storage, *ids: str) -> dict[str, TaskModel]:
 
 async def soon(event: asyncio.Event) -> None:
     """Wait for an event that must come."""
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(LIMIT_SECONDS):
         await event.wait()

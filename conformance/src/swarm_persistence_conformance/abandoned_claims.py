@@ -16,9 +16,7 @@ from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.interfering_engines import ForgetfulEngine
 from swarm_persistence_conformance.records import a_task, an_event, ids
-
-SOON_SECONDS = 20.0
-"""Longer than a release takes on a loaded machine."""
+from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 Claim = Callable[[Storage, str], Coroutine[Any, Any, Any]]
 
@@ -64,7 +62,7 @@ async def until_assigned(storage: Storage, expected: set[str]) -> None:
     await storage.store_event(an_event(str(uuid4())))
     held: set[str] = set()
     try:
-        async with asyncio.timeout(SOON_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             async for _ in storage.watch_tasks():
                 held = set(ids(await storage.get_tasks_by_agent("agent-1")))
                 if held == expected:
@@ -122,7 +120,7 @@ class TestAbandonedClaims:
         for turns in turns_before_cancelling():
             if not await cancel_after(turns, storage.claim_task("task-1", "agent-1")):
                 await storage.release_task(await stored(storage))
-            task = await claimed(storage, "agent-2", wait=SOON_SECONDS)
+            task = await claimed(storage, "agent-2", wait=LIMIT_SECONDS)
             await storage.release_task(task)
         assert (await stored(storage)).retry_count == 0
 

@@ -11,20 +11,13 @@ from swarm_persistence import InvalidQueryError, SerializationError, Storage, Ta
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.held_tasks import claimed
 from swarm_persistence_conformance.records import a_message, a_task, an_event, ids
-from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, settle
+from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, begun
 
 
 async def taken(records: "AsyncGenerator[Any, None]", count: int) -> list[Any]:
     """Return the next records of a watch, which goes on."""
     async with asyncio.timeout(FOR_LONG_SECONDS):
         return [await anext(records) for _ in range(count)]
-
-
-async def begun(storage: Storage) -> None:
-    """Let callers that were started before read what is stored, and begin to wait."""
-    await settle(storage)
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 async def write_to_two(storage: Storage) -> None:

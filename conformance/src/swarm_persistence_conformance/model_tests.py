@@ -2,22 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import msgspec
-from hypothesis.stateful import RuleBasedStateMachine
 
 from swarm_persistence import PastClaim, Storage, StorageError, TaskModel
-from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.reference_model import ReferenceModel
+from swarm_persistence_conformance.state_machines import TIMEOUT_SECONDS, LoopStateMachine
 from swarm_persistence_conformance.task_choices import MOST_COPIES
 
-_TIMEOUT_SECONDS = 60
 _SET_BY_THE_DATABASE = ("lease_expires_at", "run_at")
 _CLOCKS_DIFFER_BY = timedelta(seconds=30)
 """A server's clock keeps running; no random lease or delay ends so close to a comparison."""
@@ -25,17 +22,13 @@ _CLOCKS_DIFFER_BY = timedelta(seconds=30)
 Call = Callable[[Storage], Awaitable[Any]]
 
 
-class ModelTest(RuleBasedStateMachine):
+class ModelTest(LoopStateMachine):
     """A caller that keeps copies of tasks, stale ones included, and uses any of them."""
 
     open_storage: ClassVar[OpenStorage]
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.closing = AsyncExitStack()
-        self.clock = ManualClock()
-        self.closing.enter_context(use_clock(self.clock))
         self.actor: Actor
         self.model = ReferenceModel()
         self.copies: list[TaskModel] = []
@@ -44,12 +37,6 @@ class ModelTest(RuleBasedStateMachine):
         """What each of the copies must equal."""
         self.before: list[tuple[ReferenceModel, list[TaskModel]]] = []
         """The model and the copies as they were before each open transaction."""
-
-    def teardown(self) -> None:
-        try:
-            self.loop.run_until_complete(self._close())
-        finally:
-            self.loop.close()
 
     def do(self, call: Call, predict: Callable[[], Any]) -> Any:
         """Run a call on the storage, compare its outcome with the predicted one, and return its result."""
@@ -142,7 +129,7 @@ class ModelTest(RuleBasedStateMachine):
 
     def run_operation(self, operation: Operation) -> Answer:
         async def run() -> Answer:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self.actor.start(operation)
 
         return self.loop.run_until_complete(run())
@@ -152,10 +139,7 @@ class ModelTest(RuleBasedStateMachine):
         first, second = await storage.engine.time(), await storage.engine.time()
         self.has_clock_of_its_own = first != second
         self.actor = Actor(storage)
-
-    async def _close(self) -> None:
-        await self.actor.stop()
-        await self.closing.aclose()
+        self.closing.push_async_callback(self.actor.stop)
 
 
 def _plain(value: Any) -> Any:

@@ -9,14 +9,7 @@ from swarm_persistence import Storage
 from swarm_persistence.testing import ManualClock, now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task
-from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, SOON_SECONDS, settle
-
-
-async def begun(storage: Storage) -> None:
-    """Let a caller that was started before find nothing, and wait."""
-    await settle(storage)
-    for _ in range(50):
-        await asyncio.sleep(0)
+from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, SOON_SECONDS, begun
 
 
 @pytest.mark.asyncio

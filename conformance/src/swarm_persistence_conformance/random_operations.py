@@ -1,23 +1,20 @@
 """Runs the same random operations on two storages, and compares every answer and every state."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from swarm_persistence import EventModel, Model
 from swarm_persistence.schema.tables import table_of
-from swarm_persistence.testing import ManualClock, use_clock
 from swarm_persistence_conformance import actors
 from swarm_persistence_conformance.actors import Actor, Answer, Operation
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.state_machines import run_state_machine
+from swarm_persistence_conformance.state_machines import TIMEOUT_SECONDS, LoopStateMachine, run_state_machine
 from swarm_persistence_conformance.strategies import IDS, TEXTS, TIMES, any_records, models, records, values
 
 DEEPEST = 4
-TIMEOUT_SECONDS = 60
 
 READS = st.one_of(
     st.tuples(st.sampled_from(["get_agent", "get_task"]), IDS),
@@ -40,17 +37,13 @@ def changes(model: type[Model]) -> st.SearchStrategy[tuple[type[Model], dict[str
     return st.tuples(st.just(model), fields)
 
 
-class Comparison(RuleBasedStateMachine):
+class Comparison(LoopStateMachine):
     """Two actors on each of two storages: one may hold a transaction, while the other reads or waits to write."""
 
     storages: ClassVar[tuple[OpenStorage, OpenStorage]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.closing = AsyncExitStack()
-        self.clock = ManualClock()
-        self.closing.enter_context(use_clock(self.clock))
         self.sides: list[list[Actor]] = []
         self.holder = 0
         self.depth = 0
@@ -144,12 +137,6 @@ class Comparison(RuleBasedStateMachine):
     def let_time_pass(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
-    def teardown(self) -> None:
-        try:
-            self.loop.run_until_complete(self._close())
-        finally:
-            self.loop.close()
-
     def _able(self, actor: int) -> int:
         """Return the actor that can write without waiting."""
         return self.holder if self.depth else actor
@@ -167,6 +154,7 @@ class Comparison(RuleBasedStateMachine):
         for open_storage in self.storages:
             storage = await self.closing.enter_async_context(open_storage())
             self.sides.append([Actor(storage), Actor(storage)])
+        self.closing.push_async_callback(self._stop_actors)
 
     async def _queue(self, actor: int, operation: Operation) -> None:
         self.waiting = [side[actor].start(operation) for side in self.sides]
@@ -184,11 +172,10 @@ class Comparison(RuleBasedStateMachine):
                     same([side[other].learned() for side in self.sides])
             return answer
 
-    async def _close(self) -> None:
+    async def _stop_actors(self) -> None:
         for side in self.sides:
             for actor in (side[self.holder], side[1 - self.holder]):
                 await actor.stop()
-        await self.closing.aclose()
 
 
 def same(answers: list[Any]) -> Any:

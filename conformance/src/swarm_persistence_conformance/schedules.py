@@ -19,9 +19,8 @@ from swarm_persistence import (
 from swarm_persistence.testing import ManualClock, now
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.fixtures import OpenStorage
-from swarm_persistence_conformance.moved_clocks import begun
 from swarm_persistence_conformance.records import a_schedule
-from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, SOON_SECONDS
+from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, SOON_SECONDS, begun
 
 HOUR = timedelta(hours=1)
 

@@ -19,12 +19,21 @@ from swarm_persistence_conformance.records import a_message, a_task, an_agent, a
 SOON_SECONDS = 3.0
 """A waiter that is notified has its task within this: longer than a commit takes, shorter than the fallback polls."""
 FOR_LONG_SECONDS = 30.0
+LIMIT_SECONDS = 20.0
+"""Ends what would hang: more than anything that is waited for takes on a loaded machine."""
 
 
 async def settle(storage: Storage) -> None:
     """Read often enough for callers that were started before to be waiting by now."""
     for _ in range(30):
         await storage.get_task("none")
+
+
+async def begun(storage: Storage) -> None:
+    """Let callers that were started before read what is stored, and begin to wait."""
+    await settle(storage)
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -17,9 +17,7 @@ from swarm_persistence import (
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.held_tasks import a_claimed_task, stored
 from swarm_persistence_conformance.records import a_task, an_agent, ids
-
-SOON_SECONDS = 3.0
-FOR_LONG_SECONDS = 30.0
+from swarm_persistence_conformance.waiting import FOR_LONG_SECONDS, SOON_SECONDS
 
 
 @pytest.mark.asyncio
