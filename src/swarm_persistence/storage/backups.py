@@ -16,7 +16,7 @@ from swarm_persistence.query.query import Query, one_of
 from swarm_persistence.schema.tables import TABLES, TASK_LINKS, TASKS, UNMET_DEPENDENCIES, Table
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.storing import store_all
+from swarm_persistence.storage.storing import store_copies
 from swarm_persistence.storage.transactions import TransactionBlock
 
 
@@ -98,7 +98,7 @@ async def write_stored(
     if table.is_versioned:
         for model in models:
             model.version -= 1  # which the write increments
-    await store_all(storage, models)
+    await store_copies(storage, models)
 
 
 def source_path(path: str | os.PathLike[str]) -> str:

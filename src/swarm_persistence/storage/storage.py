@@ -9,7 +9,6 @@ from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolSta
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
-from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.schema.tables import M, table_of, watched_table_of
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.agents import AgentVerbs
@@ -88,12 +87,6 @@ class Storage(
 
         """
         records = several(models, "models", "a list of models")
-        kinds = dict.fromkeys(map(type, records))
-        for kind in kinds:
-            table_of(kind)  # refuses what is no model
-        for record in records if TaskModel in kinds else ():
-            if isinstance(record, TaskModel):
-                checked_trace_parent(record.trace_parent)
         stored = await store_all(self, records)
         return sum(given is kept for given, kept in zip(records, stored, strict=True))
 

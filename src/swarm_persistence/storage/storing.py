@@ -1,6 +1,6 @@
 """Stores new records, and for tasks also the links to their dependencies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
@@ -33,11 +33,11 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
     if type(model) is not table.model:
         core._refuse_model(table, model)
     new: Any = model
-    if table is TASKS and new.trace_parent is not None:
-        checked_trace_parent(new.trace_parent)
     has_key = table.has_key and new.idempotency_key is not None
     if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status is not _PENDING)):
         return (await store_all(core, [model]))[0]
+    if table is TASKS and new.trace_parent is not None:
+        checked_trace_parent(new.trace_parent)
     scope = None if innermost_scope() is None else core._scope()
     executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)
     sequences = await executor.write((Insert(model),))
@@ -50,8 +50,17 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
 
 async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     """Store new records atomically, and return them; a duplicate is replaced by the stored record of its key."""
+    if TaskModel in {*map(type, models)}:
+        for model in models:
+            if isinstance(model, TaskModel):
+                checked_trace_parent(model.trace_parent)
+    return await store_copies(core, models)
+
+
+async def store_copies(core: StorageCore, models: Sequence[M]) -> list[M]:
+    """Store records of another storage as new ones; a `trace_parent` that an earlier release took may be malformed."""
     # Most calls store records of one kind, thousands of them: what concerns other kinds is not asked of each.
-    tables = _tables_of(models)
+    tables: dict[type[Model], Table[Any]] = {kind: table_of(kind) for kind in dict.fromkeys(map(type, models))}
     for model in models if any(table.choices for table in tables.values()) else ():
         accept_texts(tables[type(model)], model)
     for model in models if ScheduleModel in tables else ():
@@ -61,7 +70,7 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     has_keyed_tasks = TaskModel in tables and any(map(is_keyed, models))
     # A key may turn out to belong to another kind of task only once the other records are written.
     if not ids and (len(models) == 1 or not has_keyed_tasks):
-        stored = await _store_all(core, models, releases=False)
+        stored = await _store_all(core, tables, models, releases=False)
         if stored is not None:
             return stored
     expired = Query(DOCUMENTS, (one_of("id", ids), Condition("expires_at", "<=", FromNow()))) if ids else None
@@ -69,18 +78,19 @@ async def store_all(core: StorageCore, models: Sequence[M]) -> list[M]:
     async def store_as_one() -> list[M]:
         if expired is not None:
             await core._executor().write([Delete(expired)])
-        return cast(list[M], await _store_all(core, models, releases=True))
+        return cast(list[M], await _store_all(core, tables, models, releases=True))
 
     return await core._as_one(store_as_one)
 
 
-async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) -> list[M] | None:
+async def _store_all(
+    core: StorageCore, tables: Mapping[type[Model], Table[Any]], models: Sequence[M], *, releases: bool
+) -> list[M] | None:
     """Store new records. If an ended task has the key of one and may not be made to release it, return `None`.
 
     It releases the key only together with the new task that takes it, which may still be refused.
     """
     stored: list[M] = [*models]
-    tables = _tables_of(models)
     left = [*range(len(models))]
     own: dict[str, TaskModel] = {}
     while left:
@@ -109,10 +119,6 @@ async def _store_all(core: StorageCore, models: Sequence[M], *, releases: bool) 
                 _note_released(scope, own.get(found.id))
             left.append(place)
     return stored
-
-
-def _tables_of(models: Sequence[Model]) -> dict[type[Model], Table[Any]]:
-    return {kind: table_of(kind) for kind in {*map(type, models)}}
 
 
 def _insert(model: M) -> Insert[M]:

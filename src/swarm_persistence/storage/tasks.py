@@ -5,7 +5,6 @@ from typing import Any
 
 from swarm_persistence.engines.reads import Select, Values
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASKS, UNMET_DEPENDENCIES
@@ -57,7 +56,6 @@ class TaskVerbs(StorageCore):
         records = several(tasks, "tasks", "a list of TaskModel")
         for task in records:
             self._require_model(TASKS, task)
-            checked_trace_parent(task.trace_parent)
         return await store_all(self, records)
 
     async def get_task(self, id: str) -> TaskModel | None:
