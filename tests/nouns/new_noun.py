@@ -18,6 +18,7 @@ class NoteModel(Model, kw_only=True):
 
     author: str
     text: str
+    group: str | None = None
     version: int = 0
 '''
 
@@ -30,7 +31,7 @@ _SQLITE = '''"""Notes."""
 
 UP = (
     "CREATE TABLE notes (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, author TEXT NOT NULL, "
-    "text TEXT NOT NULL, version INTEGER NOT NULL) STRICT",
+    'text TEXT NOT NULL, "group" TEXT, version INTEGER NOT NULL) STRICT',
     "CREATE INDEX notes_by_author ON notes (author)",
 )
 
@@ -46,6 +47,7 @@ UP = (
       id text COLLATE "C" NOT NULL UNIQUE,
       author text COLLATE "C" NOT NULL,
       text text COLLATE "C" NOT NULL,
+      "group" text COLLATE "C",
       version bigint NOT NULL
     )
     """,
@@ -70,7 +72,9 @@ async def main(target, backup):
         notes = storage.repository(NoteModel)
         commits = storage.watch_commits(NoteModel)
         async with storage.transaction():
-            await storage.store_many([NoteModel(id=str(n), author="ab"[n % 2], text="…") for n in range(5)])
+            await storage.store_many(
+                [NoteModel(id=str(n), author="ab"[n % 2], text="…", group="ab"[n // 4]) for n in range(5)]
+            )
         assert await commits.wait(30)
         commits.close()
         note = await notes.find_by_id("3")
@@ -81,6 +85,9 @@ async def main(target, backup):
         assert [(each.id, each.text, each.version) for each in found] == [("3", "changed", 2)], found
         assert await notes.count() == 4
         await storage.backup(backup)
+        assert (await storage.erase("b", dry_run=True)).notes == 1
+        assert (await storage.erase("b")).notes == 1
+        assert await notes.count() == 3
     async with await init_storage(":memory:") as other:
         if target == ":memory:" or "://" in target:
             await restore(backup, other)

@@ -168,6 +168,7 @@ class Table(Generic[M]):
         # Its place in a row would depend on whether the row has the hidden columns.
         assert not (self.is_numbered and self.hidden), f"the table {name} cannot be numbered and have hidden columns"
         self.has_key = "idempotency_key" in self.positions
+        self.has_group = "group" in self.positions
         self.has_claims = PAST_CLAIMS in self.positions
         """Whether the table lists past claims of its rows."""
         self.limiting_fields = frozenset(field for index in indexes for field, _ in index.where)

@@ -1,7 +1,7 @@
 """The verbs that delete many records: those that match a query, and all of a group; in short writes."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -11,7 +11,7 @@ from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Query, one_of, without_expired
-from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, EVENTS, MESSAGES, METRICS, SCHEDULES, TASKS, M, Table
+from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, PUBLIC_TABLES, SCHEDULES, TASKS, M, Table
 from swarm_persistence.schema.values import decode_json, identifier
 from swarm_persistence.storage.agents import step_to_delete_agent
 from swarm_persistence.storage.arguments import flag, several
@@ -20,8 +20,6 @@ from swarm_persistence.storage.deleted_tasks import delete_tasks
 from swarm_persistence.storage.document_lists import DocumentListVerbs
 from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
 from swarm_persistence.storage.readable import readable_values
-
-_OF_GROUPS: tuple[Table[Any], ...] = (TASKS, AGENTS, EVENTS, MESSAGES, METRICS)
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -34,6 +32,17 @@ class Erased(msgspec.Struct, frozen=True):
     metrics: int = 0
     documents: int = 0
     schedules: int = 0
+
+
+# Tasks first: those of a deleted agent would become pending.
+_OF_GROUPS = sorted((table for table in PUBLIC_TABLES if table.has_group), key=lambda table: table is not TASKS)
+_UNDECLARED = [(table.name, int, 0) for table in _OF_GROUPS if table.name not in Erased.__struct_fields__]
+# With the count of a noun for which the class above has no field yet.
+_Erased: Callable[..., Erased] = (
+    cast(type[Erased], msgspec.defstruct("Erased", _UNDECLARED, bases=(Erased,), frozen=True))
+    if _UNDECLARED
+    else Erased
+)
 
 
 class DeletionVerbs(DocumentListVerbs):
@@ -98,7 +107,7 @@ class DeletionVerbs(DocumentListVerbs):
         schedules = await self._delete_schedules(name)
         counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
         documents = sum([await self.delete_documents(path, below=True) for path in within])
-        return Erased(**counts, documents=documents, schedules=schedules)
+        return _Erased(**counts, documents=documents, schedules=schedules)
 
     async def _erasable(
         self, group: str, is_of_group: tuple[Condition, ...], collections: Sequence[Sequence[str]]
@@ -111,7 +120,7 @@ class DeletionVerbs(DocumentListVerbs):
         upper = [path for path in paths if not any(path[:length] in paths for length in range(len(path)))]
         documents = [await count(DOCUMENTS, collections_below(collection_argument(path))) for path in upper]
         counts = {table.name: await count(table, is_of_group) for table in _OF_GROUPS}
-        return Erased(**counts, documents=sum(documents), schedules=len(await self._schedules_of(group)))
+        return _Erased(**counts, documents=sum(documents), schedules=len(await self._schedules_of(group)))
 
     async def _schedules_of(self, group: str) -> list[str]:
         rows, _ = await readable_values(self._executor(), Query(SCHEDULES), ("id", "task_fields"))
