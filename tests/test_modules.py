@@ -61,12 +61,21 @@ def test_an_import_for_types_only_counts() -> None:
     assert a_cycle({"a.b": {"a.c"}, "a.c": imports(tree, ["a.b", "a.c"])}) != []
 
 
-def test_no_two_classes_share_a_name() -> None:
-    homes = defaultdict(set)
-    for module, tree in modules().items():
+def shared_names(trees: Mapping[str, ast.Module]) -> dict[str, list[str]]:
+    """Return the names of several classes, of one module, too, and where these are."""
+    places = defaultdict(list)
+    for module, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                homes[node.name].add(module)
-    shared = {name for name, places in homes.items() if len(places) > 1}
+                places[node.name].append(f"{module}:{node.lineno}")
+    return {name: found for name, found in places.items() if len(found) > 1}
 
-    assert shared == set()
+
+def test_no_two_classes_share_a_name() -> None:
+    assert shared_names(modules()) == {}
+
+
+def test_two_classes_of_one_module_may_not_share_a_name_either() -> None:
+    tree = ast.parse("class A: ...\n\ndef make():\n    class A: ...\n    class B: ...\n")
+
+    assert shared_names({"a.b": tree}) == {"A": ["a.b:1", "a.b:4"]}

@@ -1,7 +1,8 @@
 """Serializes writes: one open transaction at a time; other writes and transactions queue, first in, first out.
 
-The thread that ends a transaction runs the queued writes itself, and then wakes their callers in their event loops.
-So no writer waits for another one's event loop, which may be blocked, stopped or closed.
+This is not a lock: the thread that ends a transaction runs the queued writes itself, and then wakes their callers in
+their event loops. So no writer waits for another one's event loop, which may be blocked, stopped or closed.
+PostgreSQL's `WriteLock` has to wake the callers first, for a connection belongs to its caller's event loop.
 """
 
 import asyncio
