@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from swarm_persistence.background import HAS_THREADS
 from swarm_persistence.backoff import Backoff
@@ -25,24 +25,18 @@ from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.pending_releases import PendingReleases, release_once
-from swarm_persistence.worker.recording import HAND_BACK_SECONDS, Outcome, not_written
+from swarm_persistence.worker.recording import Outcome, not_written
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.settings import WorkerSettings
 from swarm_persistence.worker.task_runs import TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
+from swarm_persistence.worker.writes_in_flight import UNANSWERED_SECONDS, WritesInFlight
 
 _LONGEST_WAIT_SECONDS = 60.0
 """After this time without a commit, the worker tries to claim all the same."""
 _IDLE_CHECK_SECONDS = 0.05
-_UNANSWERED_SECONDS = 0.5
-"""How long a worker that stops waits for a claim in flight, and, if that was in vain, for its sign-off."""
 _SIGN_OFF_SECONDS = 2.0
-_MOST_WRITES = 2
-_FEWEST_BESIDE = 64
-"""So many results are recorded beside a write in flight; fewer wait for its end."""
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -85,10 +79,7 @@ class WorkerRun:
         self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
         self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
         self._failure: Exception | None = None
-        self._writes: dict[asyncio.Task[None], int] = {}
-        """The writes in flight; how many tasks each may claim."""
-        self._write_limits: dict[asyncio.Timeout, bool] = {}
-        """Those of the writes in flight; whether each of these only claims."""
+        self._writes = WritesInFlight(agent.id, self._fail, self._changed.set)
         self._has_given_up = False
         self._was_cut_off = False
         """Whether the storage did not answer in time after the stop."""
@@ -123,7 +114,7 @@ class WorkerRun:
                     len(self._unsettled),
                     self._settings.drain_timeout,
                 )
-            self._limit_writes(_UNANSWERED_SECONDS, only_claims=True)
+            self._writes.limit_claims()
             self._give_back_ahead()
             self._changed.set()
 
@@ -156,9 +147,7 @@ class WorkerRun:
             self._ready_tasks.close()
             self._lost_claims.close()
             self._threads.close()
-            for write in self._writes:
-                write.cancel()
-            ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes]
+            ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes.cancel()]
             if self._waiting is not None:
                 self._waiting.cancel()
                 ending.append(self._waiting)
@@ -184,35 +173,17 @@ class WorkerRun:
             if self._handled:
                 await self._collect()
         room = 0 if self._is_backing_off else self._room()
-        if self._can_record():
+        if self._writes.may_record(len(self._handled)):
             handled, self._handled = self._handled, []
-            self._start_write(self._record(handled, room, is_running=self._is_slot_free_for_all(room)), room)
+            self._writes.start(self._record(handled, room, is_running=self._is_slot_free_for_all(room)), room)
             return
         if room and not self._writes:
             if self._may_find_tasks:
-                self._start_write(self._claim(room, is_running=self._is_slot_free_for_all(room)), room)
+                self._writes.start(self._claim(room, is_running=self._is_slot_free_for_all(room)), room)
                 return
             if self._waiting is None:
                 self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
         await self._changed.wait()
-
-    def _can_record(self) -> bool:
-        """Tell whether there are results to record now; beside a write in flight, only as many as repay another one."""
-        if not self._writes:
-            return bool(self._handled)
-        return len(self._writes) < _MOST_WRITES and len(self._handled) >= _FEWEST_BESIDE
-
-    def _start_write(self, write: Coroutine[Any, Any, None], room: int) -> None:
-        task = self._loop.create_task(write, name=f"write of worker {self._agent.id}")
-        self._writes[task] = room
-        task.add_done_callback(self._written)
-
-    def _written(self, write: "asyncio.Task[None]") -> None:
-        del self._writes[write]
-        error = None if write.cancelled() else write.exception()
-        if isinstance(error, Exception):
-            self._fail(error)
-        self._changed.set()
 
     async def _collect(self) -> None:
         """Let quick handlers end, so that one write records them; what they leave is run during the write."""
@@ -227,7 +198,7 @@ class WorkerRun:
     async def _record(self, handled: list[tuple[TaskRun, Any]], room: int, *, is_running: bool) -> None:
         completions = [(run.task, result) for run, result in handled]
         try:
-            done = await self._limited(
+            done = await self._writes.limited(
                 self._storage.complete_and_claim(
                     completions,
                     self._agent.id,
@@ -262,7 +233,7 @@ class WorkerRun:
     async def _claim(self, room: int, *, is_running: bool) -> None:
         limits = self._settings.limits
         try:
-            tasks = await self._limited(
+            tasks = await self._writes.limited(
                 self._storage.claim_next_tasks(
                     self._agent.id,
                     limit=room,
@@ -288,22 +259,6 @@ class WorkerRun:
             self._claim_backoff.reset()
             self._take(tasks)
 
-    async def _limited(self, write: Awaitable[T], *, is_claim: bool = False) -> T:
-        """Write, within a limit once the worker stops; the storage releases what it claims after that."""
-        seconds = _UNANSWERED_SECONDS if is_claim and self._is_stopping else None
-        limit = asyncio.timeout(HAND_BACK_SECONDS if self._has_given_up else seconds)
-        self._write_limits[limit] = is_claim
-        try:
-            async with limit:
-                return await write
-        finally:
-            del self._write_limits[limit]
-
-    def _limit_writes(self, seconds: float, *, only_claims: bool = False) -> None:
-        for limit, is_claim in self._write_limits.items():
-            if (is_claim or not only_claims) and not limit.expired():
-                limit.reschedule(self._loop.time() + seconds)
-
     def _take(self, tasks: list[TaskModel]) -> None:
         """Take claimed tasks."""
         self._may_find_tasks = bool(tasks)
@@ -323,19 +278,14 @@ class WorkerRun:
                 break
             fresh += 1
         ahead = self._pace.ahead(max(free, 0) + fresh)
-        return max(free + ahead - len(self._ahead) - self._claiming, 0)
-
-    @property
-    def _claiming(self) -> int:
-        """Return how many tasks the writes in flight may claim."""
-        return sum(self._writes.values())
+        return max(free + ahead - len(self._ahead) - self._writes.claiming, 0)
 
     def _free_slots(self) -> int:
         return self._settings.concurrency - len(self._running) - self._threads.abandoned
 
     def _is_slot_free_for_all(self, claimed: int) -> bool:
         """Tell whether the handlers of this number of further tasks would start at once."""
-        return len(self._ahead) + self._claiming + claimed <= self._free_slots()
+        return len(self._ahead) + self._writes.claiming + claimed <= self._free_slots()
 
     def _start_what_fits(self) -> None:
         concurrency = self._settings.concurrency - self._threads.abandoned
@@ -410,7 +360,7 @@ class WorkerRun:
     def _give_back_all(self) -> None:
         if not self._has_given_up:
             self._has_given_up = True
-            self._limit_writes(HAND_BACK_SECONDS)
+            self._writes.limit_all()
             if self._unsettled or self._pending_releases:
                 self._log.info(
                     "worker %r hands its task(s) back: %d running, %d claimed ahead",
@@ -470,7 +420,7 @@ class WorkerRun:
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
             return
-        seconds = _UNANSWERED_SECONDS if self._was_cut_off else _SIGN_OFF_SECONDS
+        seconds = UNANSWERED_SECONDS if self._was_cut_off else _SIGN_OFF_SECONDS
         try:
             async with asyncio.timeout(seconds):
                 await self._registration.sign_off()
