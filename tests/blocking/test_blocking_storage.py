@@ -4,7 +4,6 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ ASYNC_ONLY = {"engine"}
 
 BLOCKING_ONLY = {"run", "storage"}
 """What an adapter needs that is written for the asynchronous form."""
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStorage]:
-    with open_storage(tmp_path / "swarm.db" if request.param == "sqlite" else ":memory:") as storage:
-        yield storage
 
 
 def public_methods(owner: type[Any]) -> dict[str, Any]:

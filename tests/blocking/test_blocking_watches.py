@@ -4,7 +4,6 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ WATCHES: dict[str, tuple[Callable[[BlockingStorage], Iterator[Any]], Callable[[s
     "watch_messages": (lambda storage: storage.watch_messages("worker-001"), a_message),
     "watch_tasks": (lambda storage: storage.watch_tasks(), a_task),
 }
-
-
-@pytest.fixture(params=["sqlite", "memory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlockingStorage]:
-    with open_storage(tmp_path / "swarm.db" if request.param == "sqlite" else ":memory:") as storage:
-        yield storage
 
 
 WAITS: dict[str, tuple[Callable[[BlockingStorage], Any], Callable[[BlockingStorage], Any]]] = {

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from postgres.ground import Ground
+from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -64,6 +65,35 @@ async def rival(server: Server, schema: str) -> AsyncIterator[asyncpg.Connection
     connection = await asyncpg.connect(server.url(), server_settings={"search_path": schema})
     yield connection
     await connection.close()
+
+
+@pytest_asyncio.fixture
+async def proxy(server: Server) -> AsyncIterator[Proxy]:
+    """Give a proxy before the server."""
+    async with new_proxy(server) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]:
+    """Give a storage behind the proxy that does not wait for long."""
+    url = proxy.url(schema=schema, connection_timeout=5, operation_timeout=0.5)
+    async with await PostgresStorage.open(url) as storage:
+        yield storage
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Record the statements that connections run, with their values."""
+    run: list[tuple[str, Any]] = []
+    call = Connection._call
+
+    async def record(self: Connection, method: Any, text: str, values: Any) -> Any:
+        run.append((text, values))
+        return await call(self, method, text, values)
+
+    monkeypatch.setattr(Connection, "_call", record)
+    return run
 
 
 @pytest_asyncio.fixture

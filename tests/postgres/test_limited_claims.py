@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 
 from swarm_persistence import PostgresStorage, TaskModel
-from swarm_persistence.engines.sql.postgres.connection import Connection
 
 _FILLING = """
 INSERT INTO {schema}.tasks (id, task_type, priority, status, payload, retry_count, max_retries, dependencies,
@@ -16,20 +15,6 @@ INSERT INTO {schema}.tasks (id, task_type, priority, status, payload, retry_coun
 SELECT 'full-' || n, 'a', 2, 'pending', '{}', 0, 3, '[]', now(), now(), 0, true, 1, 'key-' || n % 3
 FROM generate_series(1, 20000) AS n
 """
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """Record the statements that connections run."""
-    run: list[tuple[str, Any]] = []
-    call = Connection._call
-
-    async def record(self: Connection, method: Any, text: str, values: Any) -> Any:
-        run.append((text, values))
-        return await call(self, method, text, values)
-
-    monkeypatch.setattr(Connection, "_call", record)
-    return run
 
 
 def _rows_read(plan: dict[str, Any]) -> Iterator[float]:
@@ -41,7 +26,7 @@ def _rows_read(plan: dict[str, Any]) -> Iterator[float]:
 
 @pytest.mark.parametrize("full", ["type", "keys"])
 async def test_a_claim_reads_few_rows_beside_many_tasks_that_may_not_run(
-    storage: PostgresStorage, admin: asyncpg.Connection, schema: str, statements: list[tuple[str, Any]], full: str
+    storage: PostgresStorage, admin: asyncpg.Connection, schema: str, executed: list[tuple[str, Any]], full: str
 ) -> None:
     await admin.execute(_FILLING.replace("{schema}", schema))
     await storage.set_limit("a", **({"per_key": 1} if full == "keys" else {"running": 0}))
@@ -51,13 +36,13 @@ async def test_a_claim_reads_few_rows_beside_many_tasks_that_may_not_run(
     if full == "keys":
         assert len(await storage.claim_next_tasks("agent-1", limit=3)) == 3
 
-    statements.clear()
+    executed.clear()
     task = await storage.claim_next_task("agent-1")
 
     assert task is not None
     assert task.priority.value == ("medium" if full == "keys" else "low")
     read = 0.0
-    for text, values in statements:
+    for text, values in executed:
         if text.startswith(("SELECT", "WITH RECURSIVE")) and f'"{schema}".tasks' in text:
             ((plan,),) = await admin.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", *values)
             read += sum(_rows_read(json.loads(plan)[0]["Plan"]))

@@ -1,24 +1,15 @@
 """Facts about workers whose answer to a write is lost: what was written is read back, and counted as what it is."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
-import pytest_asyncio
 
-from postgres.proxies import Proxy, new_proxy
-from postgres.servers import Server
+from postgres.proxies import Proxy
 from swarm_persistence import OutcomeUnknownError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.worker import Worker
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent
-
-
-@pytest_asyncio.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    """Give a proxy before the server, which loses the answer to what a test names."""
-    async with new_proxy(server) as proxy:
-        yield proxy
 
 
 def lose_answer(proxy: Proxy, *, arming: bytes, fatal: bytes) -> None:
@@ -27,14 +18,6 @@ def lose_answer(proxy: Proxy, *, arming: bytes, fatal: bytes) -> None:
         line.is_armed = False
     proxy.fatal_words = fatal
     proxy.arming_words = arming
-
-
-@pytest_asyncio.fixture
-async def impatient(proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]:
-    """Give a storage behind the proxy that does not wait for long."""
-    url = proxy.url(schema=schema, connection_timeout=5, operation_timeout=0.5)
-    async with await PostgresStorage.open(url) as storage:
-        yield storage
 
 
 async def outcomes_of(

@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 
 from postgres.servers import Server
-from sqlite.neighbours import STEPS, NeighbourlyStep
+from sqlite.neighbours import STEPS, NeighbourlyStep, version_before
 from sqlite.old_release import unpack
 from sqlite.programs import Program
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
-
-
-def version_before(step: NeighbourlyStep) -> int:
-    """Return the version of the schema that the step starts from."""
-    return next(each.version for each in MIGRATIONS if each.name == step.NAME) - 1
 
 
 @pytest.fixture(params=STEPS)
@@ -27,7 +22,7 @@ async def test_a_filled_schema_is_brought_back_and_up_with_all_rows(
 ) -> None:
     await step.fill(storage)
 
-    await storage.migrate_to(version_before(step))
+    await storage.migrate_to(version_before(step, MIGRATIONS))
     async with await PostgresStorage.open(url) as again:
         await again.migrate_to(LATEST)
 
@@ -41,7 +36,7 @@ async def test_a_filled_schema_with_partitions_is_brought_back_and_up(
     async with await PostgresStorage.builder().partition_by("day").build(url) as storage:
         await step.fill(storage)
 
-        await storage.migrate_to(version_before(step))
+        await storage.migrate_to(version_before(step, MIGRATIONS))
         await storage.migrate_to(LATEST)
 
         await step.require_defaults(storage)
@@ -53,7 +48,7 @@ async def test_programs_of_the_old_code_go_on_and_open_the_schema_beside_the_new
     url, old = server.url(schema=schema), unpack(step.LAST_BEFORE, tmp_path)
     source = step.program_of_old_code("PostgresStorage")
     running = Program(source, url, old)
-    assert int(running.wait_for_line()) <= version_before(step)
+    assert int(running.wait_for_line()) <= version_before(step, MIGRATIONS)
 
     async with await PostgresStorage.open(url) as storage:
         assert (await storage.migration_status()).version == LATEST

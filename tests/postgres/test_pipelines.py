@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from postgres.pauses import RecordingAsyncio
 from postgres.poolers import FIRST_TO_KEEP_STATEMENTS, new_pooler, new_restartable_pooler, pooler_version
-from postgres.proxies import Proxy, new_proxy
+from postgres.proxies import Proxy
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
 from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
@@ -60,12 +59,6 @@ async def busy_strangers(server: Server) -> AsyncIterator[None]:
             writer.cancel()
         await asyncio.wait(writing)
     assert all(writer.cancelled() for writer in writing)
-
-
-@pytest_asyncio.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    async with new_proxy(server) as proxy:
-        yield proxy
 
 
 async def calm(counting: asyncpg.Connection, count: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 from postgres.servers import Server
 from sql.verbs import COORDINATION, HOUSEKEEPING, READS, WHOLE_TABLE_READS, WRITES
 from swarm_persistence import PostgresStorage, TaskModel
-from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence_conformance.records import after
 
@@ -100,33 +99,19 @@ async def fill(server: Server, url: str) -> None:
             await connection.close()
 
 
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
-    """Record the statements that connections run."""
-    run: list[tuple[str, Any]] = []
-    call = Connection._call
-
-    async def record(self: Connection, method: Any, text: str, values: Any) -> Any:
-        run.append((text, values))
-        return await call(self, method, text, values)
-
-    monkeypatch.setattr(Connection, "_call", record)
-    return run
-
-
-async def plans_of(url: str, verb: str, statements: list[tuple[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+async def plans_of(url: str, verb: str, executed: list[tuple[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Run a verb and return the parts of the plan of each of its statements."""
     plans: dict[str, list[dict[str, Any]]] = {}
     async with await PostgresStorage.open(url) as storage:
         call = _VERBS[verb]
-        statements.clear()
+        executed.clear()
         if verb in _READ_ONLY:
             await call(storage)
         else:
             transaction = await storage.begin_transaction()
             await call(storage)
             await transaction.rollback()
-        recorded = [*statements]
+        recorded = [*executed]
         pool = storage._engine._loop_engine().pool
         connection = await pool.acquire(float("inf"))
         # Generic plans, which know no values: what prepared statements come to after a while.
@@ -148,15 +133,15 @@ def _parts(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _parts(inner)
 
 
-async def test_the_plans_know_no_values(filled: str, statements: list[tuple[str, Any]]) -> None:
-    plans = await plans_of(filled, "get_tasks_by_agent", statements)
+async def test_the_plans_know_no_values(filled: str, executed: list[tuple[str, Any]]) -> None:
+    plans = await plans_of(filled, "get_tasks_by_agent", executed)
 
     assert "$1" in json.dumps([*plans.values()])
 
 
 @pytest.mark.parametrize("verb", sorted(_VERBS.keys() - _WHOLE_TABLE))
-async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[str, Any]], verb: str) -> None:
-    plans = await plans_of(filled, verb, statements)
+async def test_a_verb_reads_no_whole_table(filled: str, executed: list[tuple[str, Any]], verb: str) -> None:
+    plans = await plans_of(filled, verb, executed)
 
     assert plans
     for text, parts in plans.items():
@@ -184,15 +169,15 @@ async def test_a_verb_reads_no_whole_table(filled: str, statements: list[tuple[s
     ],
 )
 async def test_a_verb_uses_the_index_that_was_made_for_it(
-    filled: str, statements: list[tuple[str, Any]], verb: str, index: str
+    filled: str, executed: list[tuple[str, Any]], verb: str, index: str
 ) -> None:
-    plans = await plans_of(filled, verb, statements)
+    plans = await plans_of(filled, verb, executed)
 
     assert index in {part.get("Index Name") for parts in plans.values() for part in parts}, plans
 
 
-async def test_a_claim_reads_no_more_than_it_takes(filled: str, statements: list[tuple[str, Any]]) -> None:
-    plans = await plans_of(filled, "claim_next_task", statements)
+async def test_a_claim_reads_no_more_than_it_takes(filled: str, executed: list[tuple[str, Any]]) -> None:
+    plans = await plans_of(filled, "claim_next_task", executed)
 
     claims = [parts for text, parts in plans.items() if text.startswith("WITH")]
     assert claims

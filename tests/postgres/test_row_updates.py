@@ -2,15 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
-from postgres.proxies import Proxy, new_proxy
-from postgres.servers import Server
+from postgres.proxies import Proxy
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdatePlan
@@ -304,19 +302,6 @@ async def claimed_again(storage: PostgresStorage, count: int) -> list[TaskModel]
 
 class TestLostAnswers:
     """What was sent, and not answered."""
-
-    @pytest_asyncio.fixture
-    async def proxy(self, server: Server) -> AsyncIterator[Proxy]:
-        """Give a proxy before the server."""
-        async with new_proxy(server) as proxy:
-            yield proxy
-
-    @pytest_asyncio.fixture
-    async def impatient(self, proxy: Proxy, schema: str) -> AsyncIterator[PostgresStorage]:
-        """Give a storage behind the proxy that does not wait for long."""
-        url = proxy.url(schema=schema, connection_timeout=5, operation_timeout=0.5)
-        async with await PostgresStorage.open(url) as storage:
-            yield storage
 
     async def test_completions_that_were_done_are_told_as_unknown(
         self, impatient: PostgresStorage, storage: PostgresStorage, proxy: Proxy

@@ -7,19 +7,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from postgres.proxies import Proxy, new_proxy
-from postgres.servers import Server
+from postgres.proxies import Proxy
 from postgres.test_faults import a_writer_waits
 from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage, StorageError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
-
-
-@pytest_asyncio.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    """Give a proxy before the server."""
-    async with new_proxy(server) as proxy:
-        yield proxy
 
 
 @pytest_asyncio.fixture

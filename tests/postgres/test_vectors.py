@@ -14,8 +14,18 @@ from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_failover import new_standby
 from sqlite.old_release import WITHOUT_VECTORS, of_release, unpack
 from sqlite.programs import Program
-from sqlite.vector_kinds import KINDS, METRICS, Vector, a_vector, keep, note_scored, outcome, require_the_same
-from swarm_persistence import DocumentModel, InvalidQueryError, PostgresStorage
+from sqlite.vector_kinds import (
+    KINDS,
+    METRICS,
+    Vector,
+    a_vector,
+    keep,
+    note_scored,
+    outcome,
+    require_other_dimensions_are_refused,
+    require_the_same,
+)
+from swarm_persistence import DocumentModel, PostgresStorage
 from swarm_persistence.engines.sql.postgres import statement_compiler
 from swarm_persistence.engines.sql.postgres.migrations import LATEST, MIGRATIONS
 from swarm_persistence.engines.sql.postgres.vectors import MOST_DIMENSIONS, may_use_functions
@@ -152,13 +162,7 @@ async def test_a_transaction_finds_its_own_documents(
 
 
 async def test_other_dimensions_are_refused_alike(storage: PostgresStorage, without: Callable[[bool], None]) -> None:
-    await keep(storage, [[1.0, 0.0], [1.0, 0.0, 0.0]])
-
-    for is_missing in (True, False):
-        without(is_missing)
-        kind, text = await outcome(storage, [1.0, 0.0])
-        assert kind is InvalidQueryError
-        assert "embedding has 2 dimensions, expected 3 as document 'v! 001' has" in text
+    await require_other_dimensions_are_refused(storage, without)
 
 
 async def test_more_dimensions_than_pgvector_has_are_compared(storage: PostgresStorage) -> None:

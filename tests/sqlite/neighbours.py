@@ -1,5 +1,6 @@
 """The steps of the schema beside which old code goes on, and what the tests of each share."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from sqlite import groups, limits, message_priorities, past_claims, schedules, trace_parents
@@ -35,3 +36,18 @@ class NeighbourlyStep(Protocol):
 STEPS: dict[str, NeighbourlyStep] = {
     step.NAME: step for step in (message_priorities, groups, trace_parents, schedules, limits, past_claims)
 }
+
+
+class NamedMigration(Protocol):
+    """A migration of either engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+def version_before(step: NeighbourlyStep, migrations: Iterable[NamedMigration]) -> int:
+    """Return the version of the schema that the step starts from."""
+    return next(each.version for each in migrations if each.name == step.NAME) - 1

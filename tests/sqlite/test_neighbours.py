@@ -5,7 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sqlite.neighbours import STEPS, NeighbourlyStep
+from sqlite.neighbours import STEPS, NeighbourlyStep, version_before
 from sqlite.old_release import unpack
 from sqlite.programs import Program
 from swarm_persistence import SqliteStorage
@@ -13,11 +13,6 @@ from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS
 
 _SCHEMA = "SELECT name, sql FROM sqlite_schema ORDER BY name"
-
-
-def version_before(step: NeighbourlyStep) -> int:
-    """Return the version of the schema that the step starts from."""
-    return next(each.version for each in MIGRATIONS if each.name == step.NAME) - 1
 
 
 def schema_of(path: Path) -> dict[str, str]:
@@ -44,11 +39,11 @@ async def test_a_filled_file_is_brought_back_and_up_with_all_rows(
 ) -> None:
     plain = path.with_name("plain.db")
     connection = apsw.Connection(str(plain))
-    schema_version.migrate(connection, version_before(step))
+    schema_version.migrate(connection, version_before(step, MIGRATIONS))
     connection.close()
     await step.fill(storage)
 
-    await storage.migrate_to(version_before(step))
+    await storage.migrate_to(version_before(step, MIGRATIONS))
     assert schema_of(path) == schema_of(plain)
     await storage.migrate_to(LATEST)
 
@@ -60,7 +55,7 @@ async def test_programs_of_the_old_code_go_on_and_open_the_file_beside_the_new(
 ) -> None:
     source = step.program_of_old_code("SqliteStorage")
     running = Program(source, path, old)
-    assert int(running.wait_for_line()) <= version_before(step)
+    assert int(running.wait_for_line()) <= version_before(step, MIGRATIONS)
 
     async with await SqliteStorage.open(path) as storage:
         assert (await storage.migration_status()).version == LATEST

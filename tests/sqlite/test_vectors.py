@@ -6,8 +6,17 @@ from collections.abc import Callable
 import apsw
 import pytest
 
-from sqlite.vector_kinds import KINDS, METRICS, a_vector, keep, note_scored, outcome, require_the_same
-from swarm_persistence import DocumentModel, InvalidQueryError, SqliteStorage
+from sqlite.vector_kinds import (
+    KINDS,
+    METRICS,
+    a_vector,
+    keep,
+    note_scored,
+    outcome,
+    require_other_dimensions_are_refused,
+    require_the_same,
+)
+from swarm_persistence import DocumentModel, SqliteStorage
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.engines.sql.sqlite import statement_compiler, vectors
 
@@ -55,13 +64,7 @@ async def test_without_it_all_are_read(
 
 
 async def test_other_dimensions_are_refused_alike(storage: SqliteStorage, without: Callable[[bool], None]) -> None:
-    await keep(storage, [[1.0, 0.0], [1.0, 0.0, 0.0]])
-
-    for is_missing in (True, False):
-        without(is_missing)
-        kind, text = await outcome(storage, [1.0, 0.0])
-        assert kind is InvalidQueryError
-        assert "embedding has 2 dimensions, expected 3 as document 'v! 001' has" in text
+    await require_other_dimensions_are_refused(storage, without)
 
 
 async def test_a_vector_that_was_cut_off_is_told_alike(storage: SqliteStorage, without: Callable[[bool], None]) -> None:

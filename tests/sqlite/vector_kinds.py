@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from swarm_persistence import DocumentModel, Storage, StorageError
+from swarm_persistence import DocumentModel, InvalidQueryError, Storage, StorageError
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.schema.values import numbers_of
 
@@ -115,3 +115,14 @@ async def require_the_same(storage: Storage, kind: str, without: Callable[[bool]
                 expected = await outcome(storage, vector, metric=metric, limit=limit)
                 without(False)
                 assert await outcome(storage, vector, metric=metric, limit=limit) == expected
+
+
+async def require_other_dimensions_are_refused(storage: Storage, without: Callable[[bool], None]) -> None:
+    """Require that vectors of another number of dimensions are refused alike; `without` switches the functions."""
+    await keep(storage, [[1.0, 0.0], [1.0, 0.0, 0.0]])
+
+    for is_missing in (True, False):
+        without(is_missing)
+        kind, text = await outcome(storage, [1.0, 0.0])
+        assert kind is InvalidQueryError
+        assert "embedding has 2 dimensions, expected 3 as document 'v! 001' has" in text

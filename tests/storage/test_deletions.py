@@ -1,21 +1,11 @@
 """Facts about what a deletion of few records reads."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swarm_persistence import EventModel, QueryBuilder, Storage, init_storage
+from swarm_persistence import EventModel, QueryBuilder, Storage
 from swarm_persistence.storage import deletions
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    """Give a fresh storage."""
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "swarm.db")
-    async with await init_storage(place) as storage:
-        yield storage
 
 
 async def test_records_that_are_named_by_their_ids_are_deleted_without_a_pass_over_the_table(

@@ -23,14 +23,6 @@ _numbers = count()
 _MEGABYTE = 2**20
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
-    """Give a fresh storage."""
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "swarm.db")
-    async with await init_storage(place) as storage:
-        yield storage
-
-
 async def test_an_idle_watcher_reads_nothing_until_the_next_commit(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
