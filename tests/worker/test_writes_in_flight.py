@@ -113,11 +113,11 @@ async def test_a_task_that_is_stored_while_a_claim_in_vain_is_in_flight_is_found
     await store(storage, "a")
     async with a_worker(storage, {"work": handlers}, concurrency=2) as worker:
         run: Any = worker._run
-        while run._waiting is None:  # noqa: ASYNC110 - it waits for a second task
+        while run._claim_waits._waiting is None:  # noqa: ASYNC110 - it waits for a second task
             await asyncio.sleep(0.01)
         handlers.may_go.set()
         await soon(writes.begun)
-        waiting = run._waiting
+        waiting = run._claim_waits._waiting
         await store(storage, "b")
         await asyncio.wait((waiting,), timeout=20)
         for _ in range(20):

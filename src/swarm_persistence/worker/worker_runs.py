@@ -7,19 +7,19 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from swarm_persistence.background import HAS_THREADS
-from swarm_persistence.backoff import Backoff
-from swarm_persistence.errors import ClosedError, StorageError, UnreadableError
+from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker import pace
 from swarm_persistence.worker.background_jobs import BackgroundJobs
 from swarm_persistence.worker.blocked_loops import LoopGuard
+from swarm_persistence.worker.claim_waits import ClaimWaits
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
@@ -33,8 +33,6 @@ from swarm_persistence.worker.task_runs import TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 from swarm_persistence.worker.writes_in_flight import UNANSWERED_SECONDS, WritesInFlight
 
-_LONGEST_WAIT_SECONDS = 60.0
-"""After this time without a commit, the worker tries to claim all the same."""
 _IDLE_CHECK_SECONDS = 0.05
 _SIGN_OFF_SECONDS = 2.0
 
@@ -60,11 +58,7 @@ class WorkerRun:
         """Set when the main loop may have something to do."""
         self._threads = HandlerThreads(settings.concurrency, self._changed.set)
         self._ready_tasks = storage.watch_ready_tasks(task_types=settings.handlers, capabilities=agent.capabilities)
-        self._may_find_tasks = True
-        self._waiting: asyncio.Task[Any] | None = None
-        """Waits for events that may let a claim find tasks, or succeed."""
-        self._claim_backoff = Backoff()
-        self._is_backing_off = False
+        self._claim_waits = ClaimWaits(agent.id, self._log, self._ready_tasks, self._changed.set)
         self._running: dict[TaskRun, None] = {}
         """The runs whose handlers have not ended, in the order of their starts; each takes a slot."""
         self._unsettled: dict[TaskRun, None] = {}
@@ -147,10 +141,7 @@ class WorkerRun:
             self._ready_tasks.close()
             self._lost_claims.close()
             self._threads.close()
-            ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes.cancel()]
-            if self._waiting is not None:
-                self._waiting.cancel()
-                ending.append(self._waiting)
+            ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes.cancel(), *self._claim_waits.cancel()]
             ending += [run.stop() for run in {**self._running, **self._unsettled}]
             await asyncio.gather(*ending, return_exceptions=True)
         await self._sign_off()
@@ -169,20 +160,19 @@ class WorkerRun:
         """Record the results that have come in and claim the next tasks, or wait until there is anything to do."""
         if not self._writes:
             # Only now: what ended the wait may be later than a claim that is in flight, and that finds nothing.
-            await self._end_wait()
+            self._claim_waits.end_if_over()
             if self._handled:
                 await self._collect()
-        room = 0 if self._is_backing_off else self._room()
+        room = 0 if self._claim_waits.is_backing_off else self._room()
         if self._writes.may_record(len(self._handled)):
             handled, self._handled = self._handled, []
             self._writes.start(self._record(handled, room, is_running=self._is_slot_free_for_all(room)), room)
             return
         if room and not self._writes:
-            if self._may_find_tasks:
+            if self._claim_waits.may_find_tasks:
                 self._writes.start(self._claim(room, is_running=self._is_slot_free_for_all(room)), room)
                 return
-            if self._waiting is None:
-                self._wait_in_background(self._ready_tasks.wait_to_claim(_LONGEST_WAIT_SECONDS))
+            self._claim_waits.wait_for_tasks()
         await self._changed.wait()
 
     async def _collect(self) -> None:
@@ -254,14 +244,14 @@ class WorkerRun:
                 self._agent.id,
             )
         except StorageError as error:
-            self._back_off(error)
+            self._claim_waits.back_off(error)
         else:
-            self._claim_backoff.reset()
+            self._claim_waits.has_succeeded()
             self._take(tasks)
 
     def _take(self, tasks: list[TaskModel]) -> None:
         """Take claimed tasks."""
-        self._may_find_tasks = bool(tasks)
+        self._claim_waits.may_find_tasks = bool(tasks)
         self._ahead.add(tasks)
         if self._is_stopping:
             self._give_back_ahead()  # stopped while they were being claimed
@@ -388,34 +378,6 @@ class WorkerRun:
     async def _release_ahead(self) -> None:
         """Release the tasks that were claimed ahead, for the loop is blocked; from another loop, and with one try."""
         await release_once(self._storage, self._ahead.take_all())
-
-    async def _end_wait(self) -> None:
-        """If the wait is over, see what has come of it: it raises the errors of a claim."""
-        if self._waiting is None or not self._waiting.done():
-            return
-        waiting, self._waiting = self._waiting, None
-        self._is_backing_off, self._may_find_tasks = False, True
-        try:
-            waiting.result()
-        except ClosedError:
-            raise
-        except StorageError as error:
-            self._back_off(error)
-
-    def _wait_in_background(self, wait: Coroutine[Any, Any, Any]) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._waiting = self._loop.create_task(wait)
-        self._waiting.add_done_callback(lambda _: self._changed.set())
-
-    def _back_off(self, error: StorageError) -> None:
-        pause = self._claim_backoff.next()
-        self._log.error("worker %r cannot claim; the next attempt is in %.1f s: %s", self._agent.id, pause, error)
-        self._is_backing_off = True
-        # Without another ready task, an unreadable one fails the claim. A new one must not wait until the backoff is
-        # over.
-        is_unreadable = isinstance(error, UnreadableError)
-        self._wait_in_background(self._ready_tasks.wait_for_commit(pause) if is_unreadable else asyncio.sleep(pause))
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
