@@ -100,11 +100,14 @@ class PostgresStorage(Storage):
         """Return which tables are partitioned, and by which period."""
         return await (await self._engine.opened()).partitions()
 
-    def _begin_service(self, agent: AgentModel) -> None:
-        self._engine.pools.begin_service(agent.name)
+    def begin_service(self, agent: AgentModel) -> None:
+        super().begin_service(agent)
+        if self._is_usable:
+            self._engine.pools.begin_service(agent.name)
 
-    def _end_service(self, agent: AgentModel) -> None:
-        self._engine.pools.end_service(agent.name)
+    def end_service(self, agent: AgentModel) -> None:
+        if self._is_usable:
+            self._engine.pools.end_service(agent.name)
 
     def __repr__(self) -> str:
         if not self._is_usable:

@@ -221,19 +221,9 @@ class Storage(
 
         """
         self._require_no_transaction("a worker")
-        if self._is_usable:
-            self._begin_service(agent)
 
     def end_service(self, agent: AgentModel) -> None:
         """Record that the worker has stopped; it does nothing once the storage is closed."""
-        if self._is_usable:
-            self._end_service(agent)
-
-    def _begin_service(self, agent: AgentModel) -> None:
-        """Name the connections; for storages whose connections have a name."""
-
-    def _end_service(self, agent: AgentModel) -> None:
-        """Undo `_begin_service`."""
 
     def pool_status(self) -> PoolStatus:
         """Return the state of the connection pool."""
