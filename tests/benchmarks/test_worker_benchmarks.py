@@ -10,8 +10,10 @@ async def test_two_processes_do_the_tasks_of_one_file(tmp_path: Path) -> None:
 
 
 async def test_an_idle_worker_in_another_process_starts_each_task(tmp_path: Path) -> None:
-    seconds, idle_share = await latency.measure(str(tmp_path / "swarm.db"), count=2, idle_seconds=0.1)
+    measured = await latency.measure(str(tmp_path / "swarm.db"), count=2, idle_seconds=0.1)
 
-    assert len(seconds) == 2
-    assert min(seconds) > 0
-    assert idle_share >= 0
+    assert len(measured.seconds) == 2
+    assert min(measured.seconds) > 0
+    assert not measured.floor_seconds
+    assert measured.idle_share >= 0
+    assert latency.report("swarm.db", measured).startswith("SQLite: p50 ")

@@ -6,9 +6,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from benchmarks import latency
 from benchmarks.postgres import __main__ as benchmark
 from benchmarks.postgres import churn
-from benchmarks.postgres.__main__ import VERBS, WHOLE_TASKS, run
+from benchmarks.postgres.__main__ import VERBS, WHOLE_TASKS, new_database, run
 from benchmarks.postgres.document import text_of, write_document
 from benchmarks.postgres.peers import PEERS
 from benchmarks.postgres.pooler import IN_FLIGHT, compare
@@ -39,6 +40,15 @@ async def test_every_peer_is_measured_and_the_page_names_it(
     page = (tmp_path / "page.md").read_text()
     assert [title for title, _ in PEERS.values() if title not in page] == []
     assert "| store, 100 in flight, against asyncpg one by one |" in page
+
+
+async def test_the_start_of_each_task_is_measured_beside_the_claim_of_a_row_by_the_bare_driver(server: Server) -> None:
+    async with new_database(server.url()) as own_url:
+        measured = await latency.measure(own_url, count=2, idle_seconds=0.1)
+
+    assert len(measured.seconds) == len(measured.floor_seconds) == 2
+    assert min(*measured.seconds, *measured.floor_seconds) > 0
+    assert "by bare asyncpg p50" in latency.report(own_url, measured)
 
 
 async def test_the_workers_of_every_queue_do_whole_tasks_and_the_page_tells_what_they_cost(
