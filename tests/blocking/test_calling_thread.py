@@ -175,6 +175,15 @@ class TestTogether:
             context.run(storage.store_agent, an_agent())
         assert storage.list_agents() == []
 
+    def test_after_an_end_by_another_thread_calls_stand_alone_again(self, storage: BlockingStorage) -> None:
+        transaction = storage.begin_transaction()
+        storage.store_agent(an_agent("inside"))
+
+        in_threads(1, lambda _: transaction.commit())
+
+        storage.store_agent(an_agent("after"))
+        assert set(ids(storage.list_agents())) == {"inside", "after"}
+
     def test_a_function_of_modify_may_call_the_storage(self, storage: BlockingStorage) -> None:
         storage.store_many([an_agent("a"), an_agent("b")])
 

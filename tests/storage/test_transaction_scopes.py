@@ -3,13 +3,14 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from sqlite.programs import run_program
-from swarm_persistence import MemoryStorage, PoolError, SqliteStorage, Storage, TransactionError
+from swarm_persistence import MemoryStorage, PoolError, SqliteStorage, Storage, Transaction, TransactionError
 from swarm_persistence.storage.scopes import innermost_scope
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
@@ -127,10 +128,7 @@ class TestBegin:
                 for _ in range(5):
                     with pytest.raises(PoolError):
                         await storage.begin_transaction()
-                depth, scope = 0, innermost_scope()
-                while scope is not None:
-                    depth, scope = depth + 1, scope.outer
-                return depth
+                return depth()
 
             assert await elsewhere(try_again_and_again()) <= 1
 
@@ -145,6 +143,60 @@ class TestBegin:
         await elsewhere(fail_then_store())
 
         assert ids(await storage.list_agents()) == ["agent-1"]
+
+
+def depth() -> int:
+    """Return how many scopes are bound to this context."""
+    count, binding = 0, innermost_scope()
+    while binding is not None:
+        count, binding = count + 1, binding.outer
+    return count
+
+
+class TestEndsElsewhere:
+    """A transaction that ends in another context than it began in leaves the first one as if it had ended there."""
+
+    async def test_transactions_that_other_tasks_end_do_not_pile_up(self, storage: Storage) -> None:
+        async def finish(transaction: Transaction) -> None:
+            await transaction.commit()
+
+        for _ in range(3):
+            await elsewhere(finish(await storage.begin_transaction()))
+            assert depth() == 1
+
+        assert await storage.list_agents() == []
+        assert depth() == 0
+
+    async def test_the_first_call_after_a_drop_unbinds_what_was_dropped(self, storage: Storage) -> None:
+        with pytest.warns(ResourceWarning, match="was dropped"):
+            await storage.begin_transaction()
+
+        await storage.store_agent(an_agent())
+
+        assert depth() == 0
+
+    def test_calls_outside_of_tasks_go_on_after_an_end_within_one(self, tmp_path: Path) -> None:
+        async def finish(transaction: Transaction) -> None:
+            await transaction.commit()
+
+        def use_from_the_top_level() -> None:
+            run = runner.get_loop().run_until_complete
+            storage = run(SqliteStorage.open(tmp_path / "swarm.db"))
+            transaction = run(storage.begin_transaction())
+            run(storage.store_agent(an_agent("inside")))
+            run(finish(transaction))
+
+            run(storage.store_agent(an_agent("after")))
+            assert set(ids(run(storage.list_agents()))) == {"inside", "after"}
+            run(run_and_close(storage))
+
+        async def run_and_close(storage: Storage) -> None:
+            async with storage.transaction():
+                await storage.store_agent(an_agent("in another one"))
+            await storage.close()
+
+        with asyncio.Runner() as runner:
+            copy_context().run(use_from_the_top_level)
 
 
 class TestForks:

@@ -1,11 +1,13 @@
 """Facts about the visibility of an open transaction: to callers within it, to others, and on the caller's records."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from swarm_persistence import ConflictError, Storage, TaskModel, TaskStatus, TransactionError
+from swarm_persistence import ConflictError, Storage, TaskModel, TaskStatus, Transaction, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_message, a_task, an_agent, an_event, ids
 
@@ -128,6 +130,47 @@ class TestVisibility:
         with pytest.raises(TransactionError, match="over"):
             await straggler
         assert await storage.get_task("late") is None
+
+    @pytest.mark.parametrize("end", [Transaction.commit, Transaction.rollback])
+    async def test_after_an_end_by_another_task_only_tasks_started_inside_are_refused(
+        self, storage: Storage, end: Callable[[Transaction], Coroutine[Any, Any, None]]
+    ) -> None:
+        is_over = asyncio.Event()
+
+        async def late() -> None:
+            await is_over.wait()
+            await storage.store_task(a_task("late"))
+
+        async def finish() -> None:
+            await end(transaction)
+
+        transaction = await storage.begin_transaction()
+        straggler = asyncio.create_task(late())
+        await asyncio.sleep(0)
+        await elsewhere(finish())
+        is_over.set()
+
+        with pytest.raises(TransactionError, match="over"):
+            await straggler
+        await asyncio.gather(storage.store_task(a_task("started after")))
+        await storage.store_task(a_task("own"))
+        assert sorted(ids(await elsewhere(storage.get_pending_tasks()))) == ["own", "started after"]
+
+    async def test_after_an_end_of_a_nested_one_by_another_task_calls_join_the_outer_one(
+        self, storage: Storage
+    ) -> None:
+        async def finish() -> None:
+            await nested.commit()
+
+        outer = await storage.begin_transaction()
+        nested = await storage.begin_transaction()
+        await elsewhere(finish())
+        await asyncio.gather(storage.store_task(a_task("started after")))
+        await storage.store_task(a_task("own"))
+
+        await outer.rollback()
+
+        assert await storage.get_pending_tasks() == []
 
     async def test_a_claim_inside_is_kept_from_others_until_it_is_undone(self, storage: Storage) -> None:
         await storage.store_task(a_task())

@@ -10,10 +10,14 @@ if sys.platform == "emscripten":
     from contextlib import nullcontext
 
     new_lock = nullcontext  # a browser has no threads
-else:
-    from threading import Lock
 
-    new_lock = Lock
+    def thread_id() -> int:
+        """Return the number of the only thread."""
+        return 0
+else:
+    from threading import Lock, get_ident
+
+    new_lock, thread_id = Lock, get_ident
 
 _GEVENT_PARTS = ("threading", "thread", "queue", "select")
 

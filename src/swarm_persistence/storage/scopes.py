@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from swarm_persistence.engines.interface import Engine, Session
 from swarm_persistence.engines.reads import Read
-from swarm_persistence.engines.runtime import running_loop
+from swarm_persistence.engines.runtime import running_loop, thread_id
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.errors import DatabaseError, PoolError, TransactionError
 from swarm_persistence.models import Model
@@ -56,6 +56,9 @@ class Scope:
         self._depth: int = 0 if self.parent is None else self.parent._depth + 1
         self._savepoint = f"level_{self._depth}"
         self._task = _current_task()
+        self._thread = thread_id()
+        self._tasks_at_end: weakref.WeakSet[asyncio.Task[Any]] | None = None
+        """The tasks that ran when another task, or thread, ended it: only these can have been started inside it."""
         self._cancellations = 0 if self._task is None else self._task.cancelling()
         self._loop: asyncio.AbstractEventLoop
         self._nested: Scope | None = None
@@ -73,8 +76,16 @@ class Scope:
     @property
     def is_visible(self) -> bool:
         """Whether a call in this context concerns the scope."""
+        if self._state is not _State.OVER:
+            return self._state is _State.OPEN
         # Once the scope is over, only other tasks of its context still see it: they must not write outside of it.
-        return self._state is _State.OPEN or (self._state is _State.OVER and self._task is not _current_call())
+        call = _current_call()
+        return call is not self._task and (self._tasks_at_end is None or call in self._tasks_at_end)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no further call in this context can concern the scope."""
+        return self._state is _State.DROPPED or (self._state is _State.OVER and not self.is_visible)
 
     @property
     def is_inherited(self) -> bool:
@@ -181,7 +192,10 @@ class Scope:
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def let_go(self) -> None:
-        """Unbind the scope from this context."""
+        """Unbind the scope from this context, as its end is called here."""
+        if _current_task() is not self._task or (self._task is None and self._thread != thread_id()):
+            # The context that began it stays bound: tasks that it starts from now on are not inside the transaction.
+            self._tasks_at_end = weakref.WeakSet(asyncio.all_tasks(self._loop))
         inner = _innermost.get()
         if inner is not None and inner.scope is self:
             _innermost.set(inner.outer)
@@ -300,12 +314,15 @@ def find_scope(owner: object) -> Scope | None:
     binding = _innermost.get()
     while binding is not None and not (binding.scope.owner is owner and binding.scope.is_visible):
         binding = binding.outer
-    return None if binding is None else binding.scope
+    if binding is None:
+        _innermost.set(_living(_innermost.get()))
+        return None
+    return binding.scope
 
 
 def _living(binding: _Binding | None) -> _Binding | None:
-    """Return the innermost binding whose scope was not dropped, so that dropped scopes do not pile up in a context."""
-    while binding is not None and binding.scope._state is _State.DROPPED:
+    """Return the innermost binding that can still concern a call, so that ended scopes do not pile up in a context."""
+    while binding is not None and binding.scope.is_gone:
         binding = binding.outer
     return binding
 
