@@ -10,7 +10,7 @@ from sqlite.programs import Program
 from sqlite.test_neighbours import schema_of
 from sqlite.tracing import Watch
 from sqlite.word_index import NAME, NOTES, fill, found, program_of_old_code, require_neighbourliness
-from swarm_persistence import DocumentModel, SqliteStorage
+from swarm_persistence import DocumentModel, MemoryStorage, SqliteStorage
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS
 
@@ -65,6 +65,19 @@ async def test_a_put_writes_no_words(storage: SqliteStorage, watch: Watch) -> No
     await storage.put_documents([DocumentModel.new(NOTES, "new", "word")])
 
     assert not [each for each in watch.statements if "document_words" in each]
+
+
+async def test_a_search_in_the_transaction_of_another_storage_indexes_what_was_put(
+    storage: SqliteStorage, watch: Watch
+) -> None:
+    await fill(storage)
+    await storage.put_documents([DocumentModel.new(NOTES, "new", "word")])
+    watch.statements.clear()
+
+    async with MemoryStorage() as other, other.transaction():
+        assert sorted(await found(storage, "word")) == ["new", "old"]
+
+    assert [each for each in watch.statements if each.startswith("INSERT") and "document_words" in each]
 
 
 async def test_a_deleted_document_leaves_no_words(storage: SqliteStorage, path: Path) -> None:

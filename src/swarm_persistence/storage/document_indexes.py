@@ -15,7 +15,6 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import LARGEST_INTEGER
 from swarm_persistence.storage.document_lists import DocumentListVerbs
 from swarm_persistence.storage.document_words import place_of, token_of, tokens_of, words_in
-from swarm_persistence.storage.scopes import innermost_scope
 
 _PAGE = 100
 """Documents whose words are written at once."""
@@ -93,7 +92,7 @@ class DocumentIndexVerbs(DocumentListVerbs):
 
         A transaction reads what was changed itself: it must not say what is committed.
         """
-        if innermost_scope() is not None:
+        if self._scope() is not None:
             return index
         none: Query[Any] = Query(DOCUMENTS, (Condition("id", "IN", ()),))
         upto = (await self._engine.follow(none, index.position, 1)).position
