@@ -10,6 +10,7 @@ import pytest
 from mcp import MCPError, types
 
 from mcp_server.connections import call, connected, read
+from polling import until
 from swarm_persistence import DocumentModel, EventModel, MessageModel, SqliteStorage, TaskModel
 
 
@@ -150,6 +151,4 @@ async def note_all(events: Any, told: list[str]) -> None:
 
 async def until_told(told: list[str], uri: str) -> None:
     """Wait until the client was told of a resource."""
-    async with asyncio.timeout(60):
-        while uri not in told:  # noqa: ASYNC110 - there are two ways of being told
-            await asyncio.sleep(0.01)
+    await until(lambda: uri in told)

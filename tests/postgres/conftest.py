@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
 from postgres.ground import Ground
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server, embedded_programs, new_server
@@ -105,12 +106,20 @@ async def ground(url: str, storage: PostgresStorage, admin: asyncpg.Connection) 
         await connection.close()
 
 
+async def a_lock_is_waited_for(connection: asyncpg.Connection) -> None:
+    """Return once any statement on the server waits for another one's lock."""
+    await until(lambda: connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+
 async def blocked_by(admin: asyncpg.Connection, call: "asyncio.Task[Any]") -> None:
     """Return once a call that was started waits for another one's lock; let the error through if it is over."""
-    while not await admin.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
-        if call.done():
-            raise AssertionError(f"it waits for no lock, and gave {await call!r}")
-        await asyncio.sleep(0.01)
+
+    async def waits_or_is_over() -> bool:
+        return call.done() or bool(await admin.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+    await until(waits_or_is_over)
+    if call.done():
+        raise AssertionError(f"it waits for no lock, and gave {await call!r}")
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """A schema that migrates by steps, those of this code and others, as several processes would do it."""
 
-import asyncio
 import time
 
 import asyncpg
 
+from polling import until
 from swarm_persistence import PostgresStorage
 from swarm_persistence.engines.interface import MigrationStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -104,11 +104,7 @@ class Ground:
 
     async def waiting_build(self) -> int:
         """Wait until an index is being built and waits for others, and return the number of its server process."""
-        async with asyncio.timeout(30):
-            while True:
-                if pid := await self.admin.fetchval(BUILDING, self.schema):
-                    return int(pid)
-                await asyncio.sleep(0.01)
+        return int(await until(lambda: self.admin.fetchval(BUILDING, self.schema)))
 
     async def catalog(self) -> list[tuple[str, ...]]:
         """Return all that the schema consists of, but for its log."""

@@ -6,6 +6,7 @@ import contextvars
 import asyncpg
 import pytest
 
+from polling import until
 from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import PostgresStorage, Worker, __version__
@@ -25,9 +26,11 @@ async def names(admin: asyncpg.Connection) -> set[str]:
 
 async def until_named(admin: asyncpg.Connection, *expected: str) -> None:
     """Wait until these are the names of all connections."""
-    async with asyncio.timeout(30):
-        while await names(admin) != {*expected}:  # noqa: ASYNC110 - the server signals nothing
-            await asyncio.sleep(0.01)
+
+    async def are_named_so() -> bool:
+        return await names(admin) == {*expected}
+
+    await until(are_named_so)
 
 
 class TestApplicationNames:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from polling import until
 from postgres.conftest import blocked_by
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import ConflictError, EventModel, PostgresStorage
@@ -105,8 +106,7 @@ class TestReaders:
             await storage.store_event(an_event("lower", event_type="wanted"))
             await elsewhere(other.store_event(an_event("between", event_type="other")))
             await elsewhere(other.store_event(an_event("higher", event_type="wanted")))
-            while not await elsewhere(is_held_back(other)):  # noqa: ASYNC110 - nothing is signalled
-                await asyncio.sleep(0.01)
+            await until(lambda: elsewhere(is_held_back(other)))
 
         assert ids(await watching) == ["lower", "higher"]
 
@@ -174,8 +174,7 @@ class TestReaders:
         watching = elsewhere(watch())
         for name in "abc":  # by and by, so that the feed gives them
             await storage.store_event(an_event(name))
-            while ids(seen)[-1:] != [name]:  # noqa: ASYNC110 - nothing is signalled
-                await asyncio.sleep(0.01)
+            await until(lambda: ids(seen)[-1:] == [name])  # noqa: B023
         # As the trigger of a writer that noted the last number a while ago, and takes its lock only now.
         transaction = rival.transaction()
         await transaction.start()
@@ -184,12 +183,10 @@ class TestReaders:
         await storage.repository(EventModel).delete("c")
         await storage.repository(EventModel).delete("d")
         (feed,) = other._feeds._feeds.values()
-        while feed._position.number != 1:  # noqa: ASYNC110 - nothing is signalled
-            await asyncio.sleep(0.01)
+        await until(lambda: feed._position.number == 1)
         await transaction.rollback()
         await storage.store_event(an_event("e"))
-        while ids(seen)[-1] != "e":  # noqa: ASYNC110 - nothing is signalled
-            await asyncio.sleep(0.01)
+        await until(lambda: ids(seen)[-1] == "e")
         watching.cancel()
 
         assert ids(seen) == ["a", "b", "c", "e"]
@@ -341,11 +338,8 @@ class TestHammer:
         expected = {"all": numbers, "a": of_a, "read": numbers, "read by the other": numbers}
         lengths = {name: len(each) for name, each in expected.items()}
         sent = len([m for name in range(6) for m in await storage.get_messages_between(f"w{name}", "x", 1000)])
-        async with asyncio.timeout(LIMIT_SECONDS):
-            while any(  # noqa: ASYNC110 - nothing is signalled
-                len(seen[name]) < count for name, count in {**lengths, "messages": sent}.items()
-            ):
-                await asyncio.sleep(0.02)
+        lengths["messages"] = sent
+        await until(lambda: all(len(seen[name]) >= count for name, count in lengths.items()))
         for task in watching:
             task.cancel()
 

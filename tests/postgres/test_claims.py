@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from polling import until
+from postgres.conftest import a_lock_is_waited_for
 from swarm_persistence import PostgresStorage, TaskPriority, TaskStatus
 from swarm_persistence.clock import from_microseconds
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -207,15 +209,9 @@ async def test_a_claim_of_several_types_leaves_what_was_claimed_while_it_waited(
     async with rival.transaction():
         await rival.execute("UPDATE tasks SET status = 'assigned' WHERE id = 'task-0'")
         claim = asyncio.create_task(admin.fetch(waiting, *values))
-        await until_something_waits(rival)
+        await a_lock_is_waited_for(rival)
 
     assert sorted(row["id"] for row in await claim) == ["task-1", "task-2"]
-
-
-async def until_something_waits(connection: asyncpg.Connection) -> None:
-    text = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    while not await connection.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -316,8 +312,11 @@ async def test_claims_go_on_with_what_one_of_them_has_let_be_ready(
 ) -> None:
     soon = (await storage._engine.time()) + 1_000_000
     await storage.store_tasks([a_task(f"{number}", run_at=from_microseconds(soon)) for number in range(3000)])
-    while await storage._engine.time() <= soon:  # noqa: ASYNC110 - time passes without an event
-        await asyncio.sleep(0.01)
+
+    async def is_due() -> bool:
+        return await storage._engine.time() > soon
+
+    await until(is_due)
 
     claimed = [await storage.claim_next_task("agent-1") for _ in range(20)]
 

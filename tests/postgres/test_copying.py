@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from postgres.test_faults import a_writer_waits
+from postgres.conftest import a_lock_is_waited_for
 from swarm_persistence import PostgresStorage, SqliteStorage, TaskModel, init_storage
 from swarm_persistence.cli.copying import _copy as copy_between
 from swarm_persistence.cli.main import main
@@ -49,7 +49,7 @@ async def test_a_copy_that_was_killed_goes_on(
     async with rival.transaction():
         await rival.execute("LOCK TABLE events IN SHARE MODE")  # so that it stops between the tasks and the events
         copying = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-        await a_writer_waits(admin)
+        await a_lock_is_waited_for(admin)
         copying.kill()
         assert await copying.wait() == -signal.SIGKILL
         await admin.execute(END_WAITING)

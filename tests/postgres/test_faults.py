@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
+from postgres.conftest import a_lock_is_waited_for
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import (
     CollisionError,
@@ -69,7 +71,7 @@ class TestLostConnections:
         transaction = await other.begin_transaction()
         await other.claim_task("task-1", "first")
         claim = elsewhere(storage.claim_task("task-1", "second"))
-        await a_writer_waits(admin)
+        await a_lock_is_waited_for(admin)
 
         await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
 
@@ -105,9 +107,8 @@ class TestLostConnections:
             if tries == 1:
                 await admin.execute(END_ALL)
                 (session,) = storage._engine._loop_engine()._sessions
-                while has_noticed and not session._connection.is_closed:  # noqa: ASYNC110 - the driver has no event for it
-                    await asyncio.sleep(0.001)
                 if has_noticed:
+                    await until(lambda: session._connection.is_closed)
                     return  # the commit finds it closed
             await storage.store_task(a_task("2"))
 
@@ -164,13 +165,6 @@ class TestLostConnections:
         assert texts == {f"Database error: 127.0.0.1:{server.port}: the server takes no writes"}
 
 
-async def a_writer_waits(admin: asyncpg.Connection) -> None:
-    """Return once a session waits for a lock."""
-    text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    while not await admin.fetchval(text):  # noqa: ASYNC110 - the server signals nothing
-        await asyncio.sleep(0.005)
-
-
 class TestCollisions:
     async def test_a_single_operation_that_deadlocks_is_repeated(
         self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection, url: str
@@ -184,7 +178,7 @@ class TestCollisions:
                 await rival.execute("UPDATE tasks SET error = error WHERE id = 'held'")
                 # delete_agent changes its agent, then its tasks; the rival goes the other way.
                 delete = elsewhere(victim.delete_agent("a"))
-                await a_writer_waits(admin)
+                await a_lock_is_waited_for(admin)
                 await rival.execute("UPDATE agents SET name = name WHERE id = 'a'")
             await delete
 
@@ -199,7 +193,7 @@ class TestCollisions:
         async with rival.transaction():
             await rival.execute("UPDATE tasks SET error = error WHERE id = 'next'")
             cancel = elsewhere(storage.cancel_task("first"))
-            await a_writer_waits(admin)
+            await a_lock_is_waited_for(admin)
             await rival.execute("UPDATE tasks SET error = error WHERE id = 'first'")
 
         assert await cancel is True

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PoolError, PostgresStorage, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
@@ -64,9 +65,8 @@ async def fill(server: Server, others: AsyncExitStack) -> None:
 async def has_ended(server: Server, process: int) -> None:
     """Return once a process of the server has ended: until then it takes one of the connections."""
     admin = await asyncpg.connect(server.url())
-    is_there = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
-    while await admin.fetchval(is_there, process):  # noqa: ASYNC110 - the server signals nothing
-        await asyncio.sleep(0.01)
+    is_gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
+    await until(lambda: admin.fetchval(is_gone, process))
     await admin.close()
 
 
@@ -124,8 +124,7 @@ class TestOneConnection:
             await PostgresStorage.open(server.url(schema=schema)) as other,
         ):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
-            while storage._engine._loop_engine().notifications._listener is None:  # noqa: ASYNC110 - it signals nothing
-                await asyncio.sleep(0.01)
+            await until(lambda: storage._engine._loop_engine().notifications._listener is not None)
             await other.store_task(a_task())
             task = await waiting
 
@@ -201,8 +200,7 @@ class TestFullServers:
                     await greedy.claim_task("missing", "agent-1")
 
             users = [elsewhere(use()) for _ in range(40)]
-            while greedy._engine.pools.open_connections() < 10:  # noqa: ASYNC110 - the pool signals nothing
-                await asyncio.sleep(0.01)
+            await until(lambda: greedy._engine.pools.open_connections() >= 10)
             async with AsyncExitStack() as stack:
                 others = [await stack.enter_async_context(await PostgresStorage.open(url)) for _ in range(12)]
                 await asyncio.gather(*(other.list_agents() for other in others))

@@ -1,10 +1,10 @@
 """Facts about workers whose answer to a write is lost: what was written is read back, and counted as what it is."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from polling import until
 from postgres.proxies import Proxy
 from swarm_persistence import OutcomeUnknownError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.worker import Worker
@@ -25,9 +25,8 @@ async def outcomes_of(
 ) -> tuple[dict[str, int], TaskModel]:
     """Let a worker do the one task that there is, and return what it counted and what is stored."""
     worker = Worker(storage, an_agent("agent-1"), {"work": handle}, heeds_signals=False)
-    async with worker, asyncio.timeout(30):
-        while not worker.outcomes:  # noqa: ASYNC110 - it signals nothing
-            await asyncio.sleep(0.01)
+    async with worker:
+        await until(lambda: worker.outcomes)
     task = await storage.get_task("task-1")
     assert task is not None
     return dict(worker.outcomes), task

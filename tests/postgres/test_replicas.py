@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
 from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_failover import new_standby
 from swarm_persistence import DatabaseError, EventModel, MigrationError, PostgresStorage
@@ -70,8 +71,7 @@ class TestReading:
             raise AssertionError("the watch has ended")
 
         watching = [elsewhere(next_event(replica)), elsewhere(first_task())]
-        while replica._engine._loop_engine().notifications._connection is None:  # noqa: ASYNC110 - it signals nothing
-            await asyncio.sleep(0.01)
+        await until(lambda: replica._engine._loop_engine().notifications._connection is not None)
         await primary.store_event(an_event("new"))
         await primary.store_task(a_task("new"))
 
@@ -104,8 +104,7 @@ class TestReading:
     async def test_the_connection_that_cannot_listen_is_kept_to_look_on(self, replica: PostgresStorage) -> None:
         waiting = elsewhere(next_event(replica))
         notifications = replica._engine._loop_engine().notifications
-        while notifications._last_snapshot == "":  # noqa: ASYNC110 - it signals nothing
-            await asyncio.sleep(0.001)
+        await until(lambda: notifications._last_snapshot != "")
         link = notifications._connection
         waiting.cancel()
 

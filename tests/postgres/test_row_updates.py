@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from polling import until
+from postgres.conftest import a_lock_is_waited_for
 from postgres.proxies import Proxy
 from swarm_persistence import LeaseLostError, OutcomeUnknownError, PoolError, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -22,12 +24,6 @@ async def claimed(storage: PostgresStorage, count: int, **fields: Any) -> list[T
     """Store tasks and claim them."""
     await storage.store_tasks([a_task(f"task-{number}", **fields) for number in range(count)])
     return await storage.claim_next_tasks("agent-1", limit=count)
-
-
-async def a_lock_is_waited_for(admin: asyncpg.Connection) -> None:
-    """Wait until a statement waits for a lock."""
-    while not await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):  # noqa: ASYNC110 - the server does not tell
-        await asyncio.sleep(0.005)
 
 
 ENDS: dict[str, Callable[[PostgresStorage, TaskModel], Any]] = {
@@ -72,9 +68,8 @@ class TestStatements:
 
         monkeypatch.setattr(RowUpdatePlan, "run", held)
         completing = asyncio.create_task(storage.complete_task(first))
+        await until(lambda: sizes)
         async with asyncio.timeout(20):
-            while not sizes:  # noqa: ASYNC110 - a statement in flight tells of nothing
-                await asyncio.sleep(0.005)
             few = asyncio.gather(*map(storage.complete_task, rest[:63]))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -201,8 +196,7 @@ class TestStatements:
                 await started.acquire()
             statements.clear()
             may_end.set()
-            while worker.outcomes["completed"] < 8:  # noqa: ASYNC110 - it signals nothing
-                await asyncio.sleep(0.005)
+            await until(lambda: worker.outcomes["completed"] == 8)
 
         assert len([text for text in statements if "meet_dependencies" in text]) == 1
         assert {task.id: task.result for task in await storage.repository(TaskModel).find_all()} == {

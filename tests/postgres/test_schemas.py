@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
 from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import (
@@ -46,8 +47,7 @@ async def until_woken_by_others(tenants: list[PostgresStorage]) -> None:
     """Wait until the storage's listener is told of what others commit to any of these schemas."""
     port = tenants[0]._engine._loop_engine()
     channels = {tenant._engine._loop_engine()._channel for tenant in tenants}
-    while not channels <= (port.notifications._channels or set()):  # noqa: ASYNC110 - it signals nothing
-        await asyncio.sleep(0.01)
+    await until(lambda: channels <= (port.notifications._channels or set()))
 
 
 @pytest.fixture
@@ -67,9 +67,7 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 async def until_nothing_is_found(polls: list[bool]) -> None:
     """Wait until the polls have found all that was written before."""
     begun = len(polls)
-    async with asyncio.timeout(30):
-        while len(polls) < begun + 2 or polls[-1]:  # noqa: ASYNC110 - the listener signals nothing
-            await asyncio.sleep(0.01)
+    await until(lambda: len(polls) >= begun + 2 and not polls[-1])
 
 
 class TestConnections:
@@ -90,15 +88,16 @@ class TestConnections:
         admin = await asyncpg.connect(server.url(database="template1"))
         try:
             before = await admin.fetchval(CLIENTS)
+
+            async def are_two_more() -> bool:
+                return bool(await admin.fetchval(CLIENTS) == before + 2)
+
             async with await PostgresStorage.open(f"{url}&idle_timeout=0.1") as storage:
                 tenants = [storage.schema(f"{schema}_{number}") for number in range(10)]
                 waiting = [asyncio.create_task(tenant.claim_next_task("worker", wait=60)) for tenant in tenants]
                 await asyncio.gather(*(tenant.list_agents() for tenant in tenants))
                 await until_woken_by_others(tenants)
-                async with asyncio.timeout(30):
-                    while await admin.fetchval(CLIENTS) > before + 2:  # noqa: ASYNC110 - the server signals nothing
-                        await asyncio.sleep(0.05)
-                assert await admin.fetchval(CLIENTS) == before + 2
+                await until(are_two_more)
                 for each in waiting:
                     each.cancel()
                 await asyncio.wait(waiting)
@@ -299,9 +298,11 @@ async def work_off(tenant: PostgresStorage, number: int) -> None:
     async def handle(task: TaskModel) -> int:
         return number
 
+    async def all_are_done() -> bool:
+        return all(task.result is not None for task in await tenant.repository(TaskModel).find_all())
+
     async with Worker(tenant, an_agent(f"worker-{number}"), {"name": handle}, heeds_signals=False):
-        while any(task.result is None for task in await tenant.repository(TaskModel).find_all()):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await until(all_are_done, pause_seconds=0.02)
 
 
 async def test_the_line_is_fair_among_schemas_and_in_order_within_each() -> None:

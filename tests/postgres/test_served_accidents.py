@@ -9,10 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from polling import until
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage, TaskModel, TaskStatus
 from web.accidents import events_of, resume_through_kills
-from web.servers import ServerProcess, server, until
+from web.servers import ServerProcess, server
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from itertools import count
 import asyncpg
 import pytest
 
+from polling import block_until, until
 from postgres.pauses import RecordingAsyncio
 from swarm_persistence import ConflictError, EventModel, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres import notifications
@@ -172,8 +173,7 @@ class TestWakeUps:
         for number in range(5):
             waiting = elsewhere(storage.claim_next_task("agent-1", wait=20))
             here = storage._engine._loop_engine().notifications
-            while here._connection is None:  # noqa: ASYNC110 - the listener has no event for it
-                await asyncio.sleep(0.001)
+            await until(lambda: here._connection is not None)  # noqa: B023
             await storage.list_agents()
             await other.store_task(a_task(str(number)))
             async with asyncio.timeout(SOON_SECONDS):
@@ -197,11 +197,8 @@ class TestWakeUps:
 
 async def none_are_left(admin: asyncpg.Connection, name: str) -> None:
     """Wait until the server has no connection of an application any more."""
-    async with asyncio.timeout(20):
-        while await admin.fetchval(  # noqa: ASYNC110 - the server signals nothing
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", name
-        ):
-            await asyncio.sleep(0.01)
+    is_none_left = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1)"
+    await until(lambda: admin.fetchval(is_none_left, name))
 
 
 class TestConnections:
@@ -218,9 +215,7 @@ class TestConnections:
         builder = PostgresStorage.builder().idle_timeout(0.05).min_idle_connections(2)
         async with await builder.build(f"{url}&application_name={schema}") as storage:
             await asyncio.gather(*(storage.claim_task(str(number), "a") for number in range(50)))
-            async with asyncio.timeout(20):
-                while storage.pool_status().idle > 2:  # noqa: ASYNC110 - the pool signals nothing
-                    await asyncio.sleep(0.01)
+            await until(lambda: storage.pool_status().idle <= 2)
 
             await storage.store_task(a_task())
             assert storage.pool_status().idle == 2
@@ -267,8 +262,7 @@ class TestConnections:
             pool = storage._engine._loop_engine().pool
             connection = await pool.acquire(float("inf"))
             waiting = elsewhere(pool.acquire(float("inf")))
-            while pool.waiting == 0:  # noqa: ASYNC110 - the pool signals nothing
-                await asyncio.sleep(0)
+            await until(lambda: pool.waiting > 0)
 
             pool.release(connection)
             waiting.cancel()
@@ -286,7 +280,7 @@ class TestConnections:
             def come_free_at_the_deadline() -> None:
                 # In the next round of the loop, before what the time that is over by then sets off.
                 asyncio.get_running_loop().call_soon(pool.release, connection)
-                time.sleep(0.02)
+                block_until(lambda: time.monotonic() > deadline)
 
             asyncio.get_running_loop().call_soon(come_free_at_the_deadline)
             assert await pool.acquire(deadline) is connection

@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
+from postgres.conftest import a_lock_is_waited_for
 from postgres.proxies import Proxy
-from postgres.test_faults import a_writer_waits
 from swarm_persistence import ConflictError, OutcomeUnknownError, PoolError, PostgresStorage, StorageError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
@@ -123,11 +124,9 @@ class TestLongWork:
         async with rival.transaction():
             await rival.execute("LOCK TABLE tasks IN SHARE UPDATE EXCLUSIVE MODE")
             vacuum = elsewhere(impatient.vacuum())
-            await a_writer_waits(admin)
+            await a_lock_is_waited_for(admin)
             before = proxy.accepted
-            async with asyncio.timeout(20):
-                while proxy.accepted < before + 3:  # noqa: ASYNC110 - each look is a connection
-                    await asyncio.sleep(0.01)
+            await until(lambda: proxy.accepted >= before + 3)  # each look is a connection
             assert not vacuum.done()
         await vacuum
 
@@ -137,7 +136,7 @@ class TestLongWork:
         async with rival.transaction():
             await rival.execute("LOCK TABLE tasks IN SHARE UPDATE EXCLUSIVE MODE")
             vacuum = elsewhere(impatient.vacuum())
-            await a_writer_waits(admin)
+            await a_lock_is_waited_for(admin)
             proxy.silence()
 
         async with asyncio.timeout(20):
@@ -166,10 +165,9 @@ class TestListening:
     ) -> None:
         proxy.fatal_words = b"LISTEN"
         waiting = elsewhere(impatient.claim_next_task("agent-1", wait=30))
+        before = proxy.accepted
+        await until(lambda: proxy.accepted >= before + 2)  # each try is a connection
         async with asyncio.timeout(20):
-            before = proxy.accepted
-            while proxy.accepted < before + 2:  # noqa: ASYNC110 - each try is a connection
-                await asyncio.sleep(0.01)
             proxy.fatal_words = None
             await storage.store_task(a_task("1"))
 

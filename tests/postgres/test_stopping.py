@@ -13,6 +13,7 @@ from typing import IO, Any
 import httpx
 import pytest
 
+from polling import until
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PoolError, PostgresStorage, TaskModel, TaskStatus, open_storage
 from swarm_persistence_conformance.callers import elsewhere
@@ -215,9 +216,7 @@ class TestStorages:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(call, 0.1)
 
-            async with asyncio.timeout(LIMIT_SECONDS):
-                while storage._engine._loop_engine().pending:  # noqa: ASYNC110 - it signals nothing
-                    await asyncio.sleep(0.01)
+            await until(lambda: not storage._engine._loop_engine().pending)
 
 
 class TestTexts:

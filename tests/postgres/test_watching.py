@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from polling import until
 from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
@@ -125,10 +126,8 @@ class TestStrangers:
         indexer = await asyncpg.connect(server.url())
         try:
             indexing = elsewhere(indexer.execute(f"CREATE INDEX CONCURRENTLY late ON {schema}.tasks (error)"))
-            while not await stranger.fetchval(  # noqa: ASYNC110 - the server signals nothing
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted"
-            ):
-                await asyncio.sleep(0.01)
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted"
+            await until(lambda: stranger.fetchval(waiting))
             await storage.store_task(a_task("within"))
 
             assert ids(await first(2, storage.watch_tasks())) == ["before", "within"]
@@ -259,8 +258,8 @@ class TestNotifications:
         for writer in (storage, other, storage, other):
             before = len(heard)
             await writer.store_task(a_task(f"task-{before}"))
-            await _until(lambda: len(heard) > before)  # noqa: B023
-        await _until(lambda: len(rings) >= 4)
+            await until(lambda: len(heard) > before)  # noqa: B023
+        await until(lambda: len(rings) >= 4)
 
         assert len(rings) == 4
         commits.close()
@@ -271,13 +270,13 @@ class TestNotifications:
     ) -> None:  # fmt: skip
         heard = await _listening(stranger, schema)
         await other.store_task(a_task("task"))
-        await _until(lambda: len(heard) == 1)
+        await until(lambda: len(heard) == 1)
         monkeypatch.setattr(notifications, "_BETWEEN_NOTIFICATIONS_SECONDS", 0.5)
 
         (task,) = await storage.claim_next_tasks("agent-1", limit=1)
         await storage.complete_task(task)
-        await _until(lambda: _notifications_of(storage)._sender is None)
-        await _until(lambda: len(heard) >= 2)
+        await until(lambda: _notifications_of(storage)._sender is None)
+        await until(lambda: len(heard) >= 2)
         await stranger.fetchval("SELECT 1")  # what was notified before comes before the answer
 
         assert heard == ["tasks"] * 2
@@ -369,8 +368,7 @@ class TestCosts:
                 await storage.store_many([a_task(str(number)) for number in range(start, start + 500)])
             seen = [(await upcoming).id]
             feed = next(iter(storage._feeds._feeds.values()))
-            while not feed.is_unused:  # noqa: ASYNC110 - the feed signals nothing
-                await asyncio.sleep(0.01)
+            await until(lambda: feed.is_unused)
             while len(seen) < 4000:
                 seen.append((await anext(tasks)).id)
 
@@ -380,14 +378,12 @@ class TestCosts:
 async def the_feed_has_polled(storage: PostgresStorage) -> None:
     """Wait until the reader of the tasks has read what was committed, and waits for more."""
     watches = storage._engine.watches._watches
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while not watches or any(watch._has_rung or not watch._waiters for watch in watches):  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
+    await until(lambda: watches and not any(watch._has_rung or not watch._waiters for watch in watches))
 
 
 async def until_listening(storage: PostgresStorage) -> None:
     """Wait until the storage receives notifications."""
-    await _until(lambda: bool(_notifications_of(storage)._channels))
+    await until(lambda: bool(_notifications_of(storage)._channels))
 
 
 def _notifications_of(storage: PostgresStorage) -> Notifications:
@@ -401,12 +397,6 @@ async def _listening(connection: asyncpg.Connection, schema: str) -> list[str]:
     heard: list[str] = []
     await connection.add_listener(channel_of(schema), lambda *news: heard.append(str(news[-1])))
     return heard
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - what is waited for signals nothing
-            await asyncio.sleep(0.002)
 
 
 async def _next(tasks: AsyncGenerator[TaskModel, None]) -> TaskModel:

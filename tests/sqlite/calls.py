@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import swarm_persistence
+from polling import block_until
 
 _PACKAGE = f"{Path(swarm_persistence.__file__).parent}/"
 _WAITED_FOR = (SimpleQueue, type(threading.Lock()))
@@ -40,8 +40,7 @@ class CallTrace:
 
     def wait_for_threads(self) -> None:
         """Wait until every other thread that was traced waits for something to do."""
-        while not all(waits or not thread.is_alive() for thread, waits in list(self._is_waiting.items())):
-            time.sleep(0.001)
+        block_until(lambda: all(waits or not each.is_alive() for each, waits in list(self._is_waiting.items())))
 
     def _record(self, frame: FrameType, event: str, argument: Any) -> None:
         thread = threading.current_thread()

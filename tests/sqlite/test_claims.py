@@ -8,8 +8,8 @@ from typing import Any
 import apsw
 import pytest
 
+from polling import until
 from sqlite.tracing import Watch
-from sqlite.turns import until
 from swarm_persistence import QueryBuilder, SerializationError, SqliteStorage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.clock import ManualClock, use_clock
 from swarm_persistence.engines.steps import Claim, Increment

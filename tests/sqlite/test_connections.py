@@ -13,8 +13,8 @@ import apsw
 import msgspec
 import pytest
 
+from polling import until
 from sqlite.tracing import Watch
-from sqlite.turns import until
 from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.submit import QueryOperation

@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 import pytest
 
+from polling import until
 from sqlite.programs import run_program
 from sqlite.tracing import Watch
-from sqlite.turns import until
 from swarm_persistence import ClosedError, SqliteStorage, TransactionError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids

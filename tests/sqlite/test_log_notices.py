@@ -6,7 +6,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from sqlite.turns import until
+from polling import until
 from swarm_persistence import SqliteStorage, TaskModel
 from swarm_persistence.backoff import Backoff
 from swarm_persistence.engines.sql.sqlite import foreign_commits, log_notices

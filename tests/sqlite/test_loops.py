@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sqlite.turns import until
+from polling import until
 from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.submit import Batch
@@ -99,8 +99,7 @@ class TestManyLoops:
         async def write() -> None:
             assert began.wait(20)
             call = asyncio.ensure_future(opened.store_agent(an_agent("second")))
-            while opened.pool_status().waiting == 0:  # noqa: ASYNC110 - the other loop sets no event
-                await asyncio.sleep(0)
+            await until(lambda: opened.pool_status().waiting > 0)
             assert not call.done()
             waits.set()
             await call
@@ -182,8 +181,7 @@ class TestCancelling:
         call = asyncio.ensure_future(engine.begin())
         (writing, _) = engine._submitters[asyncio.get_running_loop()]
         await asyncio.sleep(0)
-        while writing._in_flight:  # noqa: ASYNC110 - the answer is given between two turns
-            await asyncio.sleep(0)
+        await until(lambda: not writing._in_flight, pause_seconds=0)  # before the task runs that it is for
         call.cancel()  # the future is done, and the task has not run since
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from sqlite.turns import until
+from polling import until
 from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement

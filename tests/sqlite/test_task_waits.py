@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from sqlite.tracing import Watch
 from swarm_persistence import SqliteStorage, TaskStatus
 from swarm_persistence_conformance.callers import elsewhere
@@ -24,9 +25,7 @@ def reads_of(watch: Watch) -> list[str]:
 
 async def waiters_for(storage: SqliteStorage, watch: Watch, ids: list[str]) -> "list[asyncio.Task[Any]]":
     waiting = [elsewhere(storage.wait_for_task(id)) for id in ids]
-    async with asyncio.timeout(60):
-        while len(reads_of(watch)) < len(ids):  # noqa: ASYNC110 - no event tells of a statement
-            await asyncio.sleep(0.01)
+    await until(lambda: len(reads_of(watch)) >= len(ids))
     await settle(storage)
     watch.forget_statements()
     return waiting

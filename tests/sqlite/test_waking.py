@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from sqlite.programs import Program
-from sqlite.turns import until
 from swarm_persistence import EventModel, SqliteStorage, TaskModel
 from swarm_persistence_conformance.records import a_task, an_event, ids
 from swarm_persistence_conformance.waiting import SOON_SECONDS, settle

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from mcp_server.connections import call, connected
+from polling import until
 from swarm_persistence import TaskModel, open_storage
 from telemetry.recorded import Recorded
-from web.servers import server, until
+from web.servers import server
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID, SPAN_ID = (f"0x{part}" for part in CALLER.split("-")[1:3])

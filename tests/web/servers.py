@@ -1,6 +1,5 @@
 """The application over a storage in memory, with a client; and a real server in a process of its own."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -67,13 +66,3 @@ def server(directory: Path, *arguments: str) -> Iterator[ServerProcess]:
     finally:
         code, errors = started.end()
     assert (code, errors) == (0, "")
-
-
-async def until(condition: Any) -> None:
-    """Wait until a function returns what is true, or an awaitable of it."""
-    async with asyncio.timeout(30):
-        while True:
-            met = condition()
-            if await met if asyncio.iscoroutine(met) else met:
-                return
-            await asyncio.sleep(0.01)

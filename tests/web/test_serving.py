@@ -8,11 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from polling import until
 from swarm_persistence import EventModel, MemoryStorage, SqliteStorage, TaskModel
 from swarm_persistence.cli.main import main
 from swarm_persistence.web import swarm_app
 from swarm_persistence.web.server import serving
-from web.servers import TOKEN, ServerProcess, server, until
+from web.servers import TOKEN, ServerProcess, server
 
 
 async def test_it_ends_at_once_with_50_open_streams_and_waiting_claims(tmp_path: Path) -> None:

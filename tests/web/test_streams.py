@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from polling import until
 from swarm_persistence import EventModel, MemoryStorage, MessageModel, SqliteStorage, Storage, TaskModel
 from swarm_persistence.web import SwarmApp, event_streams, swarm_app
 from swarm_persistence.web.server import serving
-from web.servers import until
 
 
 class RunningServer:

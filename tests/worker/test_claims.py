@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from swarm_persistence import ClosedError, Storage, TaskModel, TaskStatus, WorkerContext
 from swarm_persistence.clock import ManualClock
 from worker.workers import a_worker, completed, once, soon, store
@@ -157,8 +158,7 @@ async def test_a_thread_whose_task_is_cancelled_keeps_its_place_and_its_result_i
     async with a_worker(storage, {"work": work}, concurrency=1) as worker:
         await asyncio.to_thread(begun.wait)
         await storage.cancel_task("a")
-        while not worker.outcomes["lost"]:  # noqa: ASYNC110 - no commit and no event tells of it
-            await asyncio.sleep(0)
+        await until(lambda: worker.outcomes["lost"])
         for _ in range(30):  # time enough to claim what there is no thread for
             assert [task.id for task in await storage.get_pending_tasks()] == ["b"]
         go.set()

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence.worker.pace import Pace
-from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.test_blocked_loops import LEASE, Elsewhere, register_the_other
 from worker.workers import a_worker, completed, once, soon, store
 
@@ -132,9 +132,8 @@ async def test_a_task_that_is_cancelled_before_it_has_a_slot_is_not_started(stor
         await is_claimed_ahead(storage, "c")
         await storage.cancel_task("c")
         assert worker._run is not None
-        async with asyncio.timeout(LIMIT_SECONDS):
-            while worker._run._ahead.tasks:  # noqa: ASYNC110 - no commit and no event tells of it
-                await asyncio.sleep(0.01)
+        run = worker._run
+        await until(lambda: not run._ahead.tasks)
         handler.may_go.set()
         await completed(storage, "b")
     assert handler.seen == ["a", "b"]

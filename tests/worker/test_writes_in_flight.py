@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from polling import until
 from swarm_persistence import Storage, TaskModel
 from worker.workers import a_worker, completed, soon, store
 
@@ -113,8 +114,7 @@ async def test_a_task_that_is_stored_while_a_claim_in_vain_is_in_flight_is_found
     await store(storage, "a")
     async with a_worker(storage, {"work": handlers}, concurrency=2) as worker:
         run: Any = worker._run
-        while run._claim_waits._waiting is None:  # noqa: ASYNC110 - it waits for a second task
-            await asyncio.sleep(0.01)
+        await until(lambda: run._claim_waits._waiting is not None)  # for a second task
         handlers.may_go.set()
         await soon(writes.begun)
         waiting = run._claim_waits._waiting

@@ -335,7 +335,7 @@ class TestPruningAmongOthers:
         await storage.store_many([finished(f"task-{n}", 10) for n in range(2_000)])
         pruning = asyncio.create_task(storage.prune(MOMENT))
         tasks = storage.repository(TaskModel)
-        while await tasks.count() == 2_000:
+        while await tasks.count() == 2_000 and not pruning.done():
             await asyncio.wait({pruning}, timeout=0)  # lets `prune` proceed, in memory as well
         pruning.cancel()
         await asyncio.gather(pruning, return_exceptions=True)

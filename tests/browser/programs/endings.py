@@ -16,9 +16,10 @@ def engine_of(storage: WasmStorage) -> Any:
 
 
 async def until(is_so: Callable[[], Any]) -> None:
-    """Let the event loop go on until something is so."""
-    while not is_so():  # noqa: ASYNC110 - it must be noticed before anything else happens
-        await asyncio.sleep(0)
+    """Let the event loop go on until something is so; `TimeoutError` if that takes too long."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - it must be noticed before anything else happens
+            await asyncio.sleep(0)
 
 
 async def cancel_a_write_and_close(name: str) -> Any:
