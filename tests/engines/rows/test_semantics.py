@@ -1,7 +1,5 @@
 """The laws of conditions and orders, against SQLite where it has the same ones."""
 
-import time
-
 import apsw
 import pytest
 from hypothesis import example, given
@@ -28,12 +26,9 @@ def test_like_is_that_of_sqlite(text: str, pattern: str) -> None:
     assert (like_pattern(pattern).fullmatch(text) is not None) == bool(expected)
 
 
-def test_a_pattern_of_many_wildcards_takes_no_time_without_end() -> None:
-    began = time.thread_time()
-
+@pytest.mark.timeout(120)  # with backtracking, it would not end
+def test_a_pattern_of_many_wildcards_does_not_backtrack() -> None:
     assert not like_pattern("%a" * 5_000 + "b").fullmatch("a" * 20_000)
-
-    assert time.thread_time() - began < 10
 
 
 @given(st.data())
