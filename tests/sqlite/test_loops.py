@@ -49,6 +49,11 @@ def close(storage: SqliteStorage) -> None:
     asyncio.run(storage.close())
 
 
+async def called(start: Callable[[SqliteStorage], Coroutine[Any, Any, Any]], storage: SqliteStorage) -> None:
+    """Make a call within the task that awaits it: a transaction that it begins is bound to that task's context."""
+    await start(storage)
+
+
 class TestManyLoops:
     def test_loops_in_threads_share_one_storage(self, opened: SqliteStorage) -> None:
         async def work(number: int) -> None:
@@ -130,7 +135,7 @@ class TestClosedLoops:
         self, opened: SqliteStorage, start: Callable[[SqliteStorage], Coroutine[Any, Any, Any]], turns: int
     ) -> None:
         loop = asyncio.new_event_loop()
-        call = loop.create_task(start(opened))
+        call = loop.create_task(called(start, opened))
         for _ in range(turns):
             loop.run_until_complete(asyncio.sleep(0))
         call.cancel()
@@ -148,7 +153,7 @@ class TestClosedLoops:
     ) -> None:
         storage = asyncio.run(SqliteStorage.builder().transaction_timeout(0.2).build(path))
         loop = asyncio.new_event_loop()
-        call = loop.create_task(storage.begin_transaction())
+        call = loop.create_task(called(SqliteStorage.begin_transaction, storage))
         for _ in range(turns):
             loop.run_until_complete(asyncio.sleep(0))
         loop.close()  # the task is never run again
