@@ -165,22 +165,25 @@ class TestLostConnections:
         assert texts == {f"Database error: 127.0.0.1:{server.port}: the server takes no writes"}
 
 
+CHECK_FOR_DEADLOCKS_LAST = "SET LOCAL deadlock_timeout = '1min'"
+"""Makes the other party of a deadlock, which checks for it after a second, the one that is rolled back."""
+
+
 class TestCollisions:
     async def test_a_single_operation_that_deadlocks_is_repeated(
-        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection, url: str
+        self, storage: PostgresStorage, rival: asyncpg.Connection, admin: asyncpg.Connection
     ) -> None:
         await storage.store_agent(an_agent("a"))
         await storage.store_task(a_task("held"))
         await storage.claim_task("held", "a")
-        # It looks for a deadlock long before the rival does, and so is the one that is rolled back.
-        async with await PostgresStorage.open(f"{url}&options=-c%20deadlock_timeout%3D100ms") as victim:
-            async with rival.transaction():
-                await rival.execute("UPDATE tasks SET error = error WHERE id = 'held'")
-                # delete_agent changes its agent, then its tasks; the rival goes the other way.
-                delete = elsewhere(victim.delete_agent("a"))
-                await a_lock_is_waited_for(admin)
-                await rival.execute("UPDATE agents SET name = name WHERE id = 'a'")
-            await delete
+        async with rival.transaction():
+            await rival.execute(CHECK_FOR_DEADLOCKS_LAST)
+            await rival.execute("UPDATE tasks SET error = error WHERE id = 'held'")
+            # delete_agent changes its agent, then its tasks; the rival goes the other way.
+            delete = elsewhere(storage.delete_agent("a"))
+            await a_lock_is_waited_for(admin)
+            await rival.execute("UPDATE agents SET name = name WHERE id = 'a'")
+        await delete
 
         assert await storage.list_agents() == []
         assert ids(await storage.get_pending_tasks()) == ["held"]
@@ -191,6 +194,7 @@ class TestCollisions:
         # The task has a dependent, so cancelling it is a transaction that changes the task, and then its dependent.
         await storage.store_tasks([a_task("first"), a_task("next", dependencies=["first"])])
         async with rival.transaction():
+            await rival.execute(CHECK_FOR_DEADLOCKS_LAST)
             await rival.execute("UPDATE tasks SET error = error WHERE id = 'next'")
             cancel = elsewhere(storage.cancel_task("first"))
             await a_lock_is_waited_for(admin)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,11 @@ class TestTwoServers:
                     async with changes_of(there.url, "tasks limits") as change:
                         await client.post(f"{here.url}/api/v1/tasks", json=task)
                         await change()
-                        await until(lambda to=there, id=task["id"]: shows(to.url, "/tasks", f'data-key="{id}"'))
+                        await until(partial(shows, there.url, "/tasks", f'data-key="{task["id"]}"'))
                         limit = f"{here.url}/api/v1/limits/{task['id']}"
                         (await client.put(limit, json={"running": 3})).raise_for_status()
                         await change()
-                        await until(lambda to=there, id=task["id"]: shows(to.url, "/limits", f'data-key="{id}"'))
+                        await until(partial(shows, there.url, "/limits", f'data-key="{task["id"]}"'))
                     async with aclosing(events_of(there.url)) as events:
                         event = {"event_type": "e", "data": here.process.pid}
                         (await client.post(f"{here.url}/api/v1/events", json=event)).raise_for_status()
