@@ -226,13 +226,13 @@ class Compiler(QueryCompiler):
         """
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
             return self._claim_by_id(query, changes, unless, fields)
-        heads = split_for_merge(query)
+        branches = split_for_merge(query)
         # One row is found faster by `=` than by `IN`.
         key = (
             "claim",
             self._shape(query),
             query.limit == 1,
-            heads and tuple(map(self._shape, heads)),
+            branches and tuple(map(self._shape, branches)),
             changes_shape(changes),
             unless,
         )
@@ -240,15 +240,15 @@ class Compiler(QueryCompiler):
         if text is None:
             marks = Marks(self.dialect)
             change = self._change(query.table, changes, marks)
-            chosen = self._first(query, marks) if heads is None else self._first_of_all(query, heads, marks)
+            chosen = self._first(query, marks) if branches is None else self._first_of_all(query, branches, marks)
             operator = "=" if query.limit == 1 else "IN"
             guards = "".join(f"\nAND {guard}" for guard in self._guards(unless, marks))
             text = f"{change}\nWHERE {SEQUENCE} {operator} (\n  {chosen}\n){guards}\n{_returning(query.table)}"
             self._texts[key] = text
         values = self._change_values(changes)
-        for each in heads or (query,):
+        for each in branches or (query,):
             values += self._values(each)
-        if heads is not None:
+        if branches is not None:
             values.append(query.limit)
         return text, values
 
@@ -321,10 +321,10 @@ class Compiler(QueryCompiler):
         clauses = [f"SELECT {SEQUENCE}", *self._from(query, marks), *self._order_and_bounds(query, marks)]
         return "\n  ".join(clauses)
 
-    def _first_of_all(self, query: Query[Any], heads: list[Query[Any]], marks: Marks) -> str:
+    def _first_of_all(self, query: Query[Any], branches: list[Query[Any]], marks: Marks) -> str:
         """Return the text that gives the first rows of several queries, each of which an index serves."""
         ordering = listed(term.field for term in query.full_order)
-        union = self._union(heads, f"SELECT {ordering}", marks)
+        union = self._union(branches, f"SELECT {ordering}", marks)
         order = ", ".join(self.dialect.order(term) for term in query.full_order)
         limit = self.dialect.limit(marks.next())
         return f"SELECT {SEQUENCE} FROM (\n{union}\n  )\n  ORDER BY {order}\n  {limit}"

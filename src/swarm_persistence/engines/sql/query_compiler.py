@@ -35,27 +35,29 @@ class QueryCompiler:
         columns = listed(fields)
         return self._chosen(query, columns, columns, split_arrival_scan(query) if SEQUENCE in fields else None)
 
-    def _chosen(self, query: Query[Any], columns: str, names: str, walks: list[Query[Any]] | None) -> Compiled:
-        """Return the text that reads columns of a query's rows; of walks, those of these names."""
-        key = ("values", columns, self._shape(query), walks and tuple(map(self._shape, walks)))
+    def _chosen(self, query: Query[Any], columns: str, names: str, branches: list[Query[Any]] | None) -> Compiled:
+        """Return the text that reads columns of a query's rows, or of the rows of its branches by their `names`."""
+        key = ("values", columns, self._shape(query), branches and tuple(map(self._shape, branches)))
         text = self._texts.get(key)
         if text is None:
             marks = Marks(self.dialect)
             choice = f"SELECT {columns}"
-            if walks is None:
+            if branches is None:
                 clauses = [choice, *self._from(query, marks), *self._order_and_bounds(query, marks)]
             else:
-                clauses = [f"SELECT {names}", "FROM (", self._union(walks, choice, marks), ") AS heads"]
+                clauses = [f"SELECT {names}", "FROM (", self._union(branches, choice, marks), ") AS heads"]
                 clauses += [f"ORDER BY {SEQUENCE}", self.dialect.limit(marks.next())]
             text = self._texts[key] = "\n".join(clauses)
-        if walks is None:
+        if branches is None:
             return text, self._values(query)
-        return text, [*(value for each in walks for value in self._values(each)), query.limit]
+        return text, [*(value for each in branches for value in self._values(each)), query.limit]
 
     def sizes(self, query: Query[Any], kinds: frozenset[Kind]) -> Compiled:
         """Return the text that reads the ids of a query's rows, and the bytes of their columns of these kinds."""
-        columns, walks = f"id, {self._size(query.table, kinds)}", split_arrival_scan(query)
-        return self._chosen(query, columns if walks is None else f"{columns} AS size, {SEQUENCE}", "id, size", walks)
+        columns, branches = f"id, {self._size(query.table, kinds)}", split_arrival_scan(query)
+        if branches is not None:
+            columns = f"{columns} AS size, {SEQUENCE}"
+        return self._chosen(query, columns, "id, size", branches)
 
     def extent(self, query: Query[Any]) -> Compiled:
         """Return the text that gives the number of a query's rows, the sum of their `sizes`, and their highest id.
@@ -205,8 +207,8 @@ class QueryCompiler:
             return self.dialect.percentile(field, marks)
         return self.dialect.function(table, function.name, field)
 
-    def _union(self, heads: list[Query[Any]], choice: str, marks: Marks) -> str:
-        each = [" ".join([choice, *self._from(head, marks), *self._order_and_bounds(head, marks)]) for head in heads]
+    def _union(self, branches: list[Query[Any]], choice: str, marks: Marks) -> str:
+        each = [" ".join([choice, *self._from(one, marks), *self._order_and_bounds(one, marks)]) for one in branches]
         return "\n    UNION ALL\n".join(f"    SELECT * FROM ({one}) AS head" for one in each)
 
     def _from(self, query: Query[Any], marks: Marks) -> list[str]:

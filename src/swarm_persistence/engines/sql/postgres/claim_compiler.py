@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
-from swarm_persistence.engines.sql.postgres.bounded_heads import (
+from swarm_persistence.engines.sql.postgres.bounded_branches import (
     INDEX_OF_TYPES,
-    bounded_heads,
+    bounded_branches,
     bounded_values,
     of_types,
     types_of_claim,
@@ -121,7 +121,7 @@ class ClaimCompiler(Compiler):
             merge = merge_of(of_types(query, types), fewest=1)
         elif bound is not None:
             merge = merge_of(query)
-        parts = (unbounded,) if merge is None else (*merge.heads, merge.rest)
+        parts = (unbounded,) if merge is None else (*merge.branches, merge.rest)
         due_shape = None if due is None else self._conditions_shape(due)
         kind = ("claim", is_alone, is_shared, held, bound, bounds is None, bool(types))
         key = (*kind, unless, fields, due_shape, tuple(map(self._shape, parts)), changes_shape(changes))
@@ -145,7 +145,7 @@ class ClaimCompiler(Compiler):
                 tables["heads"] = (
                     self._union_of(merge, bound + held, marks)
                     if bounds is None
-                    else bounded_heads(self.dialect, len(merge.heads), bound + held, marks)
+                    else bounded_branches(self.dialect, len(merge.branches), bound + held, marks)
                 )
                 lines = self._merged(merge, choice, marks)
             # Materialized: a plan that runs the choice twice would lock, and change, more rows than were asked for.
@@ -231,12 +231,12 @@ class ClaimCompiler(Compiler):
         names = dict.fromkeys((SEQUENCE, merge.field, *(term.field for term in order)))
         columns = ", ".join(f"{quoted(name)} AS {of_head(name)}" for name in names)
         limit = f"LIMIT {unknown(most)}"
-        heads = [
-            " ".join([f"(SELECT {columns}", *self._from(head, marks), *self._order_and_bounds(head, marks), limit])
+        branches = [
+            " ".join([f"(SELECT {columns}", *self._from(each, marks), *self._order_and_bounds(each, marks), limit])
             + ")"
-            for head in merge.heads
+            for each in merge.branches
         ]
-        return "\n  ".join(["\n  UNION ALL ".join(heads), f"ORDER BY {self._order_of_heads(merge)}", limit])
+        return "\n  ".join(["\n  UNION ALL ".join(branches), f"ORDER BY {self._order_of_heads(merge)}", limit])
 
     def _merged(self, merge: Merge, choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks the rows of a union.

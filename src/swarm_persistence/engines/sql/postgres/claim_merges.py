@@ -12,24 +12,24 @@ class Merge(NamedTuple):
     """A query for several values of a field, split into one for each; `rest` are its other conditions."""
 
     field: str
-    heads: list[Query[Any]]
+    branches: list[Query[Any]]
     rest: Query[Any]
 
 
 def merge_of(query: Query[Any], fewest: int = 2) -> Merge | None:
     """Split a query; return `None` for one that asks for fewer values, or should be left whole."""
-    heads = split_for_merge(query)
-    if heads is None or len(heads) < fewest:
+    branches = split_for_merge(query)
+    if branches is None or len(branches) < fewest:
         return None
-    heads = [msgspec.structs.replace(head, limit=None) for head in heads]
-    pairs = enumerate(zip(query.conditions, heads[0].conditions, strict=True))
+    branches = [msgspec.structs.replace(branch, limit=None) for branch in branches]
+    pairs = enumerate(zip(query.conditions, branches[0].conditions, strict=True))
     place, condition = next((place, several) for place, (several, one) in pairs if several != one)
     others = (*query.conditions[:place], *query.conditions[place + 1 :])
     # As few texts as possible: what is prepared once serves other numbers of values as well. Null equals nothing.
     nothing = (*query.conditions[:place], Condition(condition.field, "="), *query.conditions[place + 1 :])
-    missing = power_of_two(len(heads)) - len(heads)
-    heads += [msgspec.structs.replace(heads[0], conditions=nothing)] * missing
-    return Merge(condition.field, heads, msgspec.structs.replace(query, conditions=others, limit=None))
+    missing = power_of_two(len(branches)) - len(branches)
+    branches += [msgspec.structs.replace(branches[0], conditions=nothing)] * missing
+    return Merge(condition.field, branches, msgspec.structs.replace(query, conditions=others, limit=None))
 
 
 def power_of_two(least: int) -> int:

@@ -52,7 +52,7 @@ def of_types(query: Query[Any], types: tuple[ColumnValue, ...]) -> Query[Any]:
     return msgspec.structs.replace(query, conditions=(*_READY, Condition("task_type", "IN", types)))
 
 
-def bounded_heads(dialect: PostgresDialect, count: int, most: int, marks: Marks) -> str:
+def bounded_branches(dialect: PostgresDialect, count: int, most: int, marks: Marks) -> str:
     """Return the text of the first rows of this number of types; its placeholders take `bounded_values`."""
     # Values that the planner does not know: it would plan each claim anew if it took those it knows for fewer rows.
     types = [f"(SELECT {marks.next()}::text)" for _ in range(power_of_two(count))]
@@ -69,14 +69,14 @@ def bounded_values(types: Sequence[ColumnValue], bounds: Sequence[int]) -> list[
 
 def _of_priority(dialect: PostgresDialect, priority: int, types: Sequence[str], limit: str, marks: Marks) -> str:
     table, bound = dialect.table(TASKS), f"(SELECT {marks.next()}::bigint)"
-    heads = []
+    branches = []
     for each in types:
         fits = f"{dialect.comparison('task_type', '=', each)} AND priority = {priority}"
         columns = f"task_type AS head_task_type, {priority} AS head_priority"
-        heads += [
+        branches += [
             f"(SELECT {SEQUENCE} AS head_sequence, {columns} FROM {table} "
             f"WHERE {_IS_READY} AND {fits} AND {SEQUENCE} >= {bound} ORDER BY {SEQUENCE} {limit})",
             f"(SELECT {ARRIVAL} AS head_sequence, {columns} FROM {table} "
             f"WHERE {IS_READY_AGAIN} AND {fits} AND {ARRIVAL} < {bound} ORDER BY {ARRIVAL} {limit})",
         ]
-    return "(" + "\n    UNION ALL ".join(heads) + f"\n    ORDER BY head_sequence {limit})"
+    return "(" + "\n    UNION ALL ".join(branches) + f"\n    ORDER BY head_sequence {limit})"
