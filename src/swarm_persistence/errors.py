@@ -10,7 +10,7 @@ StorageError                  everything below; catch this one to catch them all
 ├── TransactionError          the transaction is over, doomed or timed out
 │   └── CollisionError        it collided with another one and was undone; run it again
 ├── MigrationError            the schema is unknown, newer than this code, or could not be changed
-├── PoolError                 no connection, or no turn to write, within connection_timeout
+├── PoolError                 no connection or write lock was acquired within connection_timeout
 └── OtherError                anything else
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
     ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
@@ -104,7 +104,7 @@ class MigrationError(StorageError):
 
 
 class PoolError(StorageError):
-    """No connection, or no turn to write, came free within `connection_timeout`."""
+    """No connection, or not the write lock, was acquired within `connection_timeout`."""
 
     prefix = "Connection pool error"
 

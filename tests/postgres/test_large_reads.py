@@ -33,7 +33,7 @@ async def test_other_tasks_have_turns_between_the_records_of_a_list(
     await storage.store_tasks(tasks)
     turns: list[int] = []
     records = 0
-    decoding = execution._in_turns
+    decoding = execution._decode_in_slices
 
     async def counted(decode: Callable[[Any], Any], rows: Any) -> list[Any]:
         def decoded(row: Any) -> Any:
@@ -48,7 +48,7 @@ async def test_other_tasks_have_turns_between_the_records_of_a_list(
             turns.append(records)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(execution, "_in_turns", counted)
+    monkeypatch.setattr(execution, "_decode_in_slices", counted)
     monkeypatch.setattr(execution, "_LONGEST_STAY_SECONDS", 0.0)
     other = asyncio.create_task(take_turns())
     found = await read(storage)

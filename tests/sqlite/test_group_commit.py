@@ -310,20 +310,20 @@ class TestFailures:
 
 
 class TestBackPressure:
-    """Operations beyond so many are put off before they are encoded."""
+    """Operations beyond so many are deferred before they are encoded."""
 
     @pytest.fixture(autouse=True)
     def _of_ten(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(submit, "_MOST_OPERATIONS", 10)
 
-    async def test_what_is_put_off_is_done_in_its_turn(self, storage: SqliteStorage) -> None:
+    async def test_deferred_operations_run_in_order(self, storage: SqliteStorage) -> None:
         await asyncio.gather(*(storage.store_event(an_event(f"event-{number}")) for number in range(100)))
 
         assert ids(await storage.read_events()) == [f"event-{number}" for number in range(100)]
         found = await asyncio.gather(*(storage.repository(EventModel).find_by_id("event-7") for _ in range(100)))
         assert {event.id for event in found if event is not None} == {"event-7"}
 
-    async def test_those_put_off_are_counted_as_waiting(self, storage: SqliteStorage) -> None:
+    async def test_deferred_operations_are_counted_as_waiting(self, storage: SqliteStorage) -> None:
         async with storage.transaction():
             writes = [elsewhere(storage.store_event(an_event(f"event-{number}"))) for number in range(30)]
             await until(lambda: storage.pool_status().waiting == 30)
@@ -338,7 +338,7 @@ class TestBackPressure:
         assert refused == list(range(0, 50, 7))
         assert len(await storage.read_events()) == 50 - len(refused)
 
-    async def test_cancelled_ones_give_their_place_away(self, storage: SqliteStorage) -> None:
+    async def test_cancelled_operations_make_room_for_others(self, storage: SqliteStorage) -> None:
         writes = [asyncio.ensure_future(storage.store_event(an_event(f"event-{number}"))) for number in range(60)]
         await asyncio.sleep(0)
         for write in writes[20:40]:

@@ -16,7 +16,7 @@ def was_open_too_long(transaction_timeout: float) -> TransactionError:
     )
 
 
-def got_no_turn(shared: str, connection_timeout: float) -> PoolError:
+def lock_timed_out(shared: str, connection_timeout: float) -> PoolError:
     """Return the error for a transaction that timed out waiting for another one on the same `shared`."""
     return PoolError(
         f"another transaction of this {shared} was open for longer than connection_timeout "

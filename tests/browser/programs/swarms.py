@@ -164,7 +164,7 @@ async def store(name: str, id: str) -> None:
 
 
 async def store_impatiently(name: str, id: str, seconds: float) -> str:
-    """Store a task, wait for the turn to write so long at most, and return the error."""
+    """Store a task, waiting for the write lock for at most so long, and return the error."""
     async with await WasmStorage.open(name, connection_timeout=seconds) as storage:
         try:
             await storage.store_task(TaskModel(id=id, task_type="x"))

@@ -1,4 +1,4 @@
-"""The laws of conditions and orders, against SQLite where it has the same ones."""
+"""The semantics of conditions and orders, compared with SQLite's where they are the same."""
 
 import apsw
 import pytest
@@ -32,7 +32,7 @@ def test_a_pattern_of_many_wildcards_does_not_backtrack() -> None:
 
 
 @given(st.data())
-def test_conditions_and_orders_mean_what_the_laws_say(data: st.DataObject) -> None:
+def test_conditions_and_orders_find_the_rows_of_a_plain_evaluation(data: st.DataObject) -> None:
     table = data.draw(tables)
     drawn = data.draw(st.lists(rows(table), max_size=12, unique_by=lambda row: row[0]))
     stored = [(*values, sequence) for sequence, values in enumerate(drawn, 1)]

@@ -34,7 +34,7 @@ from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.engines.transaction_errors import got_no_turn
+from swarm_persistence.engines.transaction_errors import lock_timed_out
 from swarm_persistence.engines.watches import TableWatch, Watches
 from swarm_persistence.errors import ClosedError, DatabaseError, MigrationError, shown
 from swarm_persistence.query.query import Condition
@@ -146,7 +146,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         self._beginning.add(future)
         try:
             if not await future:
-                raise got_no_turn("database", self.settings.connection_timeout)
+                raise lock_timed_out("database", self.settings.connection_timeout)
             self._require_usable()
             session = IndexedDbSession(
                 self._bridge, lock, self.settings.transaction_timeout, self._watches.ring, self._forget

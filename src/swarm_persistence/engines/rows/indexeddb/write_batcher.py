@@ -14,7 +14,7 @@ from swarm_persistence.engines.rows.indexeddb.failures import is_quota_exceeded
 from swarm_persistence.engines.rows.indexeddb.pending import PendingWrite
 from swarm_persistence.engines.rows.indexeddb.view import DatabaseView
 from swarm_persistence.engines.rows.overlays import Overlays
-from swarm_persistence.engines.transaction_errors import got_no_turn
+from swarm_persistence.engines.transaction_errors import lock_timed_out
 from swarm_persistence.errors import StorageError
 
 _MAX_STEPS = 5_000
@@ -148,7 +148,7 @@ class WriteBatcher:
     def _fail_late_writes(self) -> None:
         now = time.monotonic()
         while self._waiting and self._waiting[0].deadline <= now + 0.001:
-            self._waiting.popleft().settle(got_no_turn("database", self._timeout))
+            self._waiting.popleft().settle(lock_timed_out("database", self._timeout))
         self._continue()
 
 

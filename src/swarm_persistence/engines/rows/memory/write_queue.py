@@ -13,7 +13,7 @@ from typing import Any
 
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 from swarm_persistence.engines.rows.sessions import RowSession
-from swarm_persistence.engines.transaction_errors import got_no_turn
+from swarm_persistence.engines.transaction_errors import lock_timed_out
 
 
 class WriteQueue:
@@ -138,4 +138,4 @@ class QueuedWork:
                 return
             has_timed_out = self._queue.leave(self)
         if has_timed_out:
-            self._receive(None, got_no_turn("storage", self._queue.connection_timeout))
+            self._receive(None, lock_timed_out("storage", self._queue.connection_timeout))

@@ -114,13 +114,13 @@ class RowAdder:
         table: Table[Any],
         text: str,
         retrier: Retrier,
-        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
     ) -> None:
         self._table = table
         self._text = text
         self._retrier = retrier
-        self._turn = turn
+        self._under_write_lock = under_write_lock
         self._committed = committed
 
     async def run(
@@ -128,7 +128,7 @@ class RowAdder:
     ) -> None:
         """Insert the rows, and set the result of each caller."""
         try:
-            await self._turn(operation, lambda: self._add(operation, batch))
+            await self._under_write_lock(operation, lambda: self._add(operation, batch))
         except StorageError as error:
             refuse(batch, error)
 
@@ -164,21 +164,21 @@ class RowUpdater:
         self,
         plan: RowUpdatePlan,
         retrier: Retrier,
-        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
         try_alone: "Callable[[RowUpdate, asyncio.Future[Any], bool], None]",
     ) -> None:
         """Take a function that runs one change; it is told whether the answer to an earlier attempt was lost."""
         self._plan = plan
         self._retrier = retrier
-        self._turn = turn
+        self._under_write_lock = under_write_lock
         self._committed = committed
         self._try_alone = try_alone
 
     async def run(self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
         """Change the rows, and set the result of each caller."""
         try:
-            await self._turn(operation, lambda: self._update_in_order(operation, batch))
+            await self._under_write_lock(operation, lambda: self._update_in_order(operation, batch))
         except StorageError as error:
             refuse(batch, error)
 

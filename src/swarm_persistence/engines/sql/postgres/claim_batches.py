@@ -46,12 +46,12 @@ class ClaimBatches:
         self,
         pending: PendingOperations,
         claims: Claims,
-        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
     ) -> None:
         self._pending = pending
         self._claims = claims
-        self._turn = turn
+        self._under_write_lock = under_write_lock
         self._committed = committed
         self._batches: dict[Hashable, Batches[_Request]] = {}
 
@@ -73,7 +73,7 @@ class ClaimBatches:
         """Claim, and answer each caller."""
         VERB.set(batch[0][0].verb)
         try:
-            await self._turn(operation, lambda: self._claim(operation, batch))
+            await self._under_write_lock(operation, lambda: self._claim(operation, batch))
         except StorageError as error:
             refuse(batch, error)
         except BaseException as error:

@@ -22,7 +22,7 @@ from swarm_persistence.engines.sql.statements import (
 T = TypeVar("T")
 
 _LONGEST_STAY_SECONDS = 0.005
-"""How long rows are decoded before the event loop's other tasks have a turn."""
+"""How long rows are decoded before control returns to the event loop."""
 
 
 class ConnectionStatement(Statement, eq=False, gc=False):
@@ -37,14 +37,14 @@ class ConnectionStatement(Statement, eq=False, gc=False):
 
 
 async def read(connection: Connection, statement: Statement) -> Any:
-    """Run the statement of a read, and return its result; the records of many rows are made in several turns."""
+    """Run the statement of a read, and return its result; other tasks run while many rows are decoded."""
     if not isinstance(statement, RecordsStatement) or isinstance(statement, RecordStatement):
         return await execute(connection, statement.run())
     rows = await connection.run(statement.text, statement.values)
-    return statement.result_of(rows, await _in_turns(statement.decode, rows))
+    return statement.result_of(rows, await _decode_in_slices(statement.decode, rows))
 
 
-async def _in_turns(decode: Callable[[Any], T], rows: Iterable[Any]) -> list[T]:
+async def _decode_in_slices(decode: Callable[[Any], T], rows: Iterable[Any]) -> list[T]:
     records: list[T] = []
     end = time.monotonic() + _LONGEST_STAY_SECONDS
     for row in rows:

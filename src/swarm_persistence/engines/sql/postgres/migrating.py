@@ -27,12 +27,12 @@ Report = Callable[[str], None]
 
 
 class Waits(msgspec.Struct, frozen=True):
-    """How long to wait, in seconds."""
+    """How long to wait for locks, in seconds."""
 
-    for_turn: float
-    """For another process that changes the schema."""
-    for_locks: float
-    """For transactions that block a change."""
+    for_migration_lock: float
+    """For the lock that another migrating process holds."""
+    for_table_locks: float
+    """For table locks that open transactions hold."""
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -47,11 +47,11 @@ class Move(msgspec.Struct, frozen=True):
 class Migrator:
     """Runs the migrations of one schema."""
 
-    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[PostgresMigration], turn: MigrationLock) -> None:
+    def __init__(self, schema: str, log: SchemaLog, steps: Sequence[PostgresMigration], lock: MigrationLock) -> None:
         self._name = schema
         self._log = log
         self._steps = steps
-        self._turn = turn
+        self._lock = lock
 
     async def migrate(self, connection: Connection, target: int, waits: Waits, report: Report) -> None:
         """Bring the schema to the target version.
@@ -67,9 +67,9 @@ class Migrator:
         state = await self._log.read(connection)
         if (not state.newest or not target) and await self._is_migrated_at_once(connection, target, waits, report):
             return
-        async with self._turn.held(connection, waits.for_turn):
+        async with self._lock.held(connection, waits.for_migration_lock):
             while moves := self.plan(await self._log.read(connection), target):
-                await self._take(connection, moves[0], waits.for_locks, report)
+                await self._take(connection, moves[0], waits.for_table_locks, report)
 
     def plan(self, state: SchemaState, target: int) -> list[Move]:
         """Return what leads from a state to the target version, in order.
@@ -95,7 +95,7 @@ class Migrator:
 
     async def _is_migrated_at_once(self, connection: Connection, target: int, waits: Waits, report: Report) -> bool:
         """Take all steps in one transaction, unless another process has filled the schema meanwhile."""
-        await self._turn.begin(connection, waits.for_turn)
+        await self._lock.begin(connection, waits.for_migration_lock)
         try:
             state = await self._log.read(connection)
             if state.newest and target:

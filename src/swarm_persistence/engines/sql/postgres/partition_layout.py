@@ -22,12 +22,12 @@ Report = Callable[[str], object]
 class PartitionLayout:
     """The layout of one schema's tables."""
 
-    def __init__(self, schema: str, target: PostgresUrl, turn: MigrationLock) -> None:
+    def __init__(self, schema: str, target: PostgresUrl, lock: MigrationLock) -> None:
         """Take the schema's name, the URL of its database, and the migration lock."""
         self._name = schema
         self._schema = f'"{schema}"'
         self._target = target
-        self._turn = turn
+        self._lock = lock
 
     async def periods(self, connection: Connection) -> dict[str, str]:
         """Return the periods of the partitioned tables."""
@@ -54,7 +54,7 @@ class PartitionLayout:
         await self.change(connection, period, retry_seconds, lambda text: None)
 
     async def change(self, connection: Connection, period: Period | None, retry_seconds: float, report: Report) -> None:
-        """Partition the tables by a period, or turn them into plain ones; skip tables that have this layout.
+        """Partition the tables by a period, or convert them to plain ones; skip those that already have this layout.
 
         Raises:
             MigrationError: the server is too old, the role may not change the tables, or they were not locked within
@@ -64,7 +64,7 @@ class PartitionLayout:
         if period is not None and connection.driver.get_server_version().major < _OLDEST_VERSION:
             raise MigrationError(f"{connection.server}: partitions need PostgreSQL {_OLDEST_VERSION} or newer")
         try:
-            async with self._turn.held(connection, retry_seconds):
+            async with self._lock.held(connection, retry_seconds):
                 for table in sorted(PARTITIONABLE):
                     await self._change_one(connection, table, period, retry_seconds, report)
         except MigrationLockedError as error:

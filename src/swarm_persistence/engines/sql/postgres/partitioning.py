@@ -1,4 +1,4 @@
-"""Turns a table into a partitioned one, online."""
+"""Converts a table into a partitioned one, online."""
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import WIDTH
@@ -29,7 +29,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
             f"ALTER TABLE {table} ADD CONSTRAINT {border} CHECK ({SEQUENCE} < {upper}) NOT VALID",
         )
 
-    async def turn() -> None:
+    async def convert() -> None:
         await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         shape = await shape_of(connection, schema, name)
         await order_all(connection, *_partitioned(schema, shape, border, upper))
@@ -44,7 +44,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
     # A constraint that was validated online saves a scan of the table while it is locked.
     await in_short_transaction(connection, add_border, retry_seconds)
     await connection.execute_watched(f"ALTER TABLE {table} VALIDATE CONSTRAINT {border}")
-    await in_short_transaction(connection, turn, retry_seconds)
+    await in_short_transaction(connection, convert, retry_seconds)
 
 
 def _partitioned(schema: str, shape: TableShape, border: str, upper: int) -> list[str]:

@@ -43,19 +43,19 @@ class RowPutter:
     def __init__(
         self,
         retrier: Retrier,
-        turn: Callable[[PendingOperation, Callable[[], Any]], Any],
+        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
         try_alone: "Callable[[Statement, asyncio.Future[Any]], None]",
     ) -> None:
         self._retrier = retrier
-        self._turn = turn
+        self._under_write_lock = under_write_lock
         self._committed = committed
         self._try_alone = try_alone
 
     async def run(self, operation: PendingOperation, batch: _Batch) -> None:
         """Put the rows, and set the result of each caller."""
         try:
-            await self._turn(operation, lambda: self._put_in_order(operation, batch))
+            await self._under_write_lock(operation, lambda: self._put_in_order(operation, batch))
         except StorageError as error:
             refuse(batch, error)
 

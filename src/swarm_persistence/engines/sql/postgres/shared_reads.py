@@ -18,7 +18,7 @@ _Callers = list[tuple[Hashable, "asyncio.Future[Any]"]]
 
 
 class SharedReads:
-    """The reads that were asked for in this turn of an event loop, by what they read."""
+    """The reads that were requested in this tick of an event loop, by what they read."""
 
     def __init__(self, pending: PendingOperations, retrier: Retrier) -> None:
         self._loop = asyncio.get_running_loop()

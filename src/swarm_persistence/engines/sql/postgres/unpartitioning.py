@@ -1,4 +1,4 @@
-"""Turns a partitioned table into a plain one, online.
+"""Converts a partitioned table into a plain one, online.
 
 A trigger records the number of each row that is written from now on. Meanwhile all rows are copied, in short
 transactions; then the recorded ones are copied again, and the last of them while the table is locked. Partitions that
@@ -57,7 +57,7 @@ class _DetachedError(Exception):
 
 
 class Unpartitioning:
-    """Turns one table into a plain one, on a connection of its owner. The schema is quoted."""
+    """Converts one table into a plain one, on a connection of its owner; the schema name is quoted."""
 
     def __init__(self, connection: Connection, schema: str, name: str, retry_seconds: float) -> None:
         self._connection = connection
@@ -93,20 +93,20 @@ class Unpartitioning:
         for index in indexes:
             await self._connection.execute_watched(index.create(self._schema, f"{self._name}_whole"))
 
-        async def turn() -> None:
+        async def convert() -> None:
             await self._connection.execute(f"LOCK TABLE {self._table} IN ACCESS EXCLUSIVE MODE")
             if await detached_parts(self._connection, self._schema, self._name):
                 raise _DetachedError
             while await self._copy_noted_here():
                 pass
             shape = await shape_of(self._connection, self._schema, self._name)
-            await order_all(self._connection, *self._turned(shape, [index.suffix for index in indexes]))
+            await order_all(self._connection, *self._converted(shape, [index.suffix for index in indexes]))
 
         while True:
             while await self._copy_noted() == _BATCH:
                 pass
             try:
-                await in_short_transaction(self._connection, turn, self._retry_seconds)
+                await in_short_transaction(self._connection, convert, self._retry_seconds)
                 return
             except _DetachedError:
                 await self._attach_all()
@@ -195,7 +195,7 @@ class Unpartitioning:
         )
         return len(noted)
 
-    def _turned(self, shape: TableShape, suffixes: list[str]) -> list[str]:
+    def _converted(self, shape: TableShape, suffixes: list[str]) -> list[str]:
         name, table, whole = self._name, self._table, self._whole
         kept = [text for trigger, text in shape.triggers.items() if trigger not in _OWN_TRIGGERS]
         return [

@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import deque
 
-from swarm_persistence.engines.transaction_errors import got_no_turn
+from swarm_persistence.engines.transaction_errors import lock_timed_out
 from swarm_persistence.errors import PoolError
 
 
@@ -77,12 +77,12 @@ class WriteLock:
                 admitted = self._admit()
             self._wake(admitted)
             if isinstance(error, TimeoutError):
-                raise self._got_no_turn() from None
+                raise self._timed_out() from None
             raise
 
-    def _got_no_turn(self) -> PoolError:
+    def _timed_out(self) -> PoolError:
         if self._has_begun:
-            return got_no_turn("storage", self._timeout)
+            return lock_timed_out("storage", self._timeout)
         return PoolError(
             "earlier writes of this storage waited for a connection, or for locks of other processes, for longer than "
             f"connection_timeout ({self._timeout:g} s)"

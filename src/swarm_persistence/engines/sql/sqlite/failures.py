@@ -40,7 +40,7 @@ _HARMLESS = frozenset(
         apsw.SQLITE_RANGE,
     }
 )
-"""Failures of a statement, or of a turn to write; any other may have left something behind in the connection."""
+"""Failures of a statement or of waiting for the write lock; any other may leave a connection in an unknown state."""
 
 _OPEN_OUTCOMES = frozenset({apsw.SQLITE_IOERR, apsw.SQLITE_NOMEM, apsw.SQLITE_INTERNAL, -1})
 _INCOMPLETE = frozenset({apsw.SQLITE_IOERR_LOCK, apsw.SQLITE_IOERR_RDLOCK, apsw.SQLITE_IOERR_WRITE})

@@ -233,7 +233,7 @@ class Writer:
             except IndexError:
                 return
             if isinstance(batch, Batch):
-                refuse(batch, self._failure or ClosedError("the storage was closed before this call's turn came"))
+                refuse(batch, self._failure or ClosedError("the storage was closed before this call ran"))
 
 
 class GroupCommit(WriterConnection):

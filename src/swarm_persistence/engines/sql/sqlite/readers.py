@@ -93,7 +93,7 @@ class Readers:
         """Take a batch; its operations are answered by `answer`."""
         with self._lock:
             if self._is_stopped:
-                refuse(batch, ClosedError("the storage was closed before this call's turn came"))
+                refuse(batch, ClosedError("the storage was closed before this call ran"))
                 return
             self._inbox.put(batch)
             self._unfinished += 1

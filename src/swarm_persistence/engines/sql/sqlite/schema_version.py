@@ -151,7 +151,7 @@ def _opens_from(version: int, user_version: int) -> int:
 
 
 def _is_at(connection: apsw.Connection, target: int, migrations: Sequence[Migration]) -> bool:
-    """Tell whether there is nothing to do: a file in order is opened without a wait for the turn to write."""
+    """Tell whether there is nothing to do: a file in order is opened without waiting for the write lock."""
     with _snapshot(connection):
         if connection.execute("PRAGMA application_id").get != APPLICATION_ID or log_of(connection) is None:
             return False

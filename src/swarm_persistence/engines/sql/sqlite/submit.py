@@ -28,7 +28,7 @@ _IDLE_SECONDS = 0.0001
 FEWEST_SKIPPED = 8
 """How many operations the loop leaves to the threads after the first one that has taken it too long."""
 MOST_SKIPPED = 256
-"""How many operations in turn the loop leaves to the threads at most after one has taken it too long."""
+"""The most consecutive operations that the loop leaves to the threads after one has taken it too long."""
 _MOST_OPERATIONS = 8192
 """Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
 does not grow with their number."""

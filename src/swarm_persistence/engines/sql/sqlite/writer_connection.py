@@ -58,7 +58,7 @@ of the operating system."""
 
 
 class WriterConnection:
-    """Begins and ends transactions; of the writer's thread, and of a session's caller while it has the turn."""
+    """Begins and ends transactions; used by the writer's thread, or by a session that holds the write lock."""
 
     def __init__(
         self,
