@@ -49,7 +49,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def describe_machine(directory: Path, packages: Sequence[str] = _PACKAGES, **others: str) -> Machine:
-    """Look at the machine, and measure the disk under this directory; `others` are versions of what is no package."""
+    """Look at the machine, and measure the disk under this directory; `others` are versions of other software."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -13,7 +13,7 @@ from benchmarks.web.working_swarm import AT_ONCE, EVENTS_A_SECOND, HANDLER_SECON
 WEB = "web"
 IDLE, LOADED = "server idle", "server loaded"
 TASKS = "tasks per second"
-ANSWERED, FAILED, FRAMES = "answers per second", "answers that are no success", "events streamed per second"
+ANSWERED, FAILED, FRAMES = "answers per second", "unsuccessful answers", "events streamed per second"
 P50, P99 = "median, ms until an answer", "p99, ms until an answer"
 _AT_LEAST = 0.8
 

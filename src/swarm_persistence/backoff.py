@@ -9,7 +9,7 @@ def backoff_seconds(retry: int, first: float, longest: float, jitter: float = 0.
     The delay is spread by a part of it, the jitter, in both directions, so that callers who failed together do not
     retry together.
     """
-    # 2 to the power of a large count would be no float any more.
+    # 2 to the power of a large count would not fit into a float.
     return min(first * 2.0 ** min(retry - 1, 64), longest) * random.uniform(1 - jitter, 1 + jitter)
 
 

@@ -34,7 +34,7 @@ def timedelta_of(value: object, name: str, *, unit: Literal["seconds", "minutes"
 
 
 def seconds(value: object, name: str, *, is_zero_possible: bool = False, longest: float = LONGEST_SECONDS) -> float:
-    """Return a duration in seconds; what is none raises `InvalidQueryError`."""
+    """Return a duration in seconds; raise `InvalidQueryError` for anything else."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, int | float) and not isinstance(number, bool):
         # No NaN is so, and no number too large to be a float.

@@ -13,7 +13,7 @@ StorageError                  everything below; catch this one to catch them all
 ├── PoolError                 no connection or write lock was acquired within connection_timeout
 └── OtherError                anything else
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
-    ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is no number
+    ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is not a number
     ├── DependencyCycleError  tasks would wait for each other forever
     ├── LeaseLostError        the claim that the call relies on is over
     └── WaitTimeoutError      a task was not finished in time; it is a `TimeoutError` as well

@@ -46,7 +46,7 @@ def test_what_matches_is_deleted_and_told(path: str, capsys: pytest.CaptureFixtu
     [
         (["tasks"], 2, "FILTER"),
         (["task_links", "id=a"], 2, "invalid choice"),
-        (["tasks", "all"], 2, "'all' is no filter, expected FIELD=VALUE"),
+        (["tasks", "all"], 2, "'all' is not a filter, expected FIELD=VALUE"),
         (["tasks", "nothing=7"], 1, "has no field 'nothing'"),
         (["tasks", "status=gone"], 1, "task.status cannot be 'gone'"),
         (["tasks", "id=a"], 2, "say --yes"),

@@ -78,7 +78,7 @@ def test_a_file_of_a_version_without_documents_is_examined(database: Path, capsy
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
-        ("UPDATE tasks SET payload = CAST(x'ff41' AS TEXT) WHERE sequence = 2", "tasks", "bytes that are no UTF-8"),
+        ("UPDATE tasks SET payload = CAST(x'ff41' AS TEXT) WHERE sequence = 2", "tasks", "bytes that are not UTF-8"),
         ("UPDATE tasks SET payload = '{' WHERE sequence = 2", "tasks", "cannot be read back"),
         ("UPDATE agents SET status = 'asleep'", "agents", "KeyError"),
         ("UPDATE events SET event_type = 'a' || char(0)", "events", "a NUL character"),

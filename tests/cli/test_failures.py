@@ -119,7 +119,7 @@ def test_a_swarm_of_processes_is_not_run_in_memory(capsys: pytest.CaptureFixture
 def test_a_number_of_workers_that_makes_no_sense_is_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^2$"):
         main(["demo", f"--workers={number}"])
-    assert f"argument --workers: '{number}' is no whole number above 0" in capsys.readouterr().err
+    assert f"argument --workers: '{number}' is not a whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["demo", "stats", "doctor"])

@@ -94,7 +94,7 @@ def test_a_tag_without_a_value_is_refused(path: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         main(["tasks", "list", path, "--tag", "run"])
 
-    assert "'run' is no tag, expected KEY=VALUE" in capsys.readouterr().err
+    assert "'run' is not a tag, expected KEY=VALUE" in capsys.readouterr().err
 
 
 def test_erase_deletes_a_group_and_tells_how_much(path: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,7 @@ def test_it_makes_a_file_and_its_plan_makes_none(tmp_path: Path) -> None:
         ([":memory:"], 2, ":memory: has no schema to migrate"),
         (["indexeddb://swarm"], 2, "indexeddb://swarm has no schema to migrate"),
         (["{path}?"], 0, ""),
-        (["sqlite:///{path}?mode=ro"], 1, "no SQLite URL"),
+        (["sqlite:///{path}?mode=ro"], 1, "not an SQLite URL"),
         (["{folder}"], 1, "is a directory"),
         (["{folder}/missing/swarm.db"], 1, "does not exist"),
     ],

@@ -66,4 +66,4 @@ def test_what_is_no_age_is_refused(age: str, path: Path, capsys: pytest.CaptureF
     with pytest.raises(SystemExit, match=r"^2$"):
         main(["prune", str(path), f"--older-than={age}"])
 
-    assert f"argument --older-than: {age!r} is no age" in capsys.readouterr().err
+    assert f"argument --older-than: {age!r} is not an age" in capsys.readouterr().err

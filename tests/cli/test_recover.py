@@ -16,7 +16,7 @@ PAGE = 4096
 
 
 def damaged(path: Path) -> Path:
-    """Put bytes that are no UTF-8 into one of a hundred tasks."""
+    """Put bytes that are not UTF-8 into one of a hundred tasks."""
     sound(path)
     connection = apsw.Connection(str(path))
     text = "UPDATE tasks SET payload = CAST(x'22ff787822' AS TEXT) WHERE sequence = 7"
@@ -44,7 +44,7 @@ def test_what_is_lost_is_told_and_written_down(tmp_path: Path, capsys: pytest.Ca
     assert main(["recover", str(path), str(target)]) == 1
     printed = capsys.readouterr().out
     assert "check: INCOMPLETE – 99 rows recovered, 1 lost" in printed
-    assert "payload holds bytes that are no UTF-8" in printed
+    assert "payload holds bytes that are not UTF-8" in printed
     losses = target.with_name("new.db.lost.jsonl")
     (line,) = losses.read_text().splitlines()
     assert json.loads(line)["columns"]["payload"].startswith('"\\xffxx')

@@ -199,7 +199,7 @@ class TestAdd:
     ) -> None:
         with pytest.raises(SystemExit, match=r"^2$"):
             run("add", "sum", "{rows}")
-        assert "'{rows}' is no JSON" in capsys.readouterr().err
+        assert "'{rows}' is not JSON" in capsys.readouterr().err
         assert storage.get_pending_tasks() == []
 
     def test_a_missing_database_is_not_made(self, path: Path, run: Run) -> None:

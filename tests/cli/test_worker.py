@@ -158,7 +158,7 @@ def test_a_number_that_makes_no_sense_is_refused(directory: Path, option: str) -
     done = run_command("worker", "my_tasks:handlers", option, cwd=directory)
     name, _, value = option.partition("=")
     assert done.returncode == 2
-    assert f"argument {name}: '{value}' is no" in done.stderr
+    assert f"argument {name}: '{value}' is not a" in done.stderr
 
 
 def test_a_database_in_memory_is_refused(directory: Path) -> None:
@@ -179,7 +179,7 @@ def test_it_prunes_what_is_older_than_its_retention(directory: Path) -> None:
                 worker.kill()
 
 
-@pytest.mark.parametrize(("age", "code", "reason"), [("30", 2, "'30' is no age"), ("0s", 1, "retention is 0.0")])
+@pytest.mark.parametrize(("age", "code", "reason"), [("30", 2, "'30' is not an age"), ("0s", 1, "retention is 0.0")])
 def test_a_retention_that_is_no_age_is_refused(directory: Path, age: str, code: int, reason: str) -> None:
     refused = run_command("worker", "my_tasks:handlers", "--retention", age, cwd=directory)
 

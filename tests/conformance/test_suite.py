@@ -89,7 +89,7 @@ def test_the_package_itself_needs_neither_pytest_nor_hypothesis() -> None:
 
 
 class ClaimsTwice(MemoryStorage):
-    """Claims by reading and writing, which is no claim."""
+    """Claims by reading and writing, which is not a claim."""
 
     async def claim_task(self, task_id: str, agent_id: str, *, lease: object = None) -> bool:
         task = await self.get_task(task_id)

@@ -1,4 +1,4 @@
-"""Tests of the models' JSON: what goes out comes in equal, and what is no record is refused."""
+"""Tests of the models' JSON: what goes out comes in equal, and what is not a record is refused."""
 
 import json
 from typing import Any

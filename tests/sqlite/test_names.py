@@ -24,8 +24,8 @@ LONGEST_NAME = 255
 
 NAMES: dict[str, tuple[str, str]] = {
     "NUL": ("a\0b.db", "contains NUL"),
-    "a lone surrogate": ("\ud800.db", "is no UTF-8"),
-    "bytes that are no UTF-8": (os.fsdecode(b"\xff\xfe.db"), "is no UTF-8"),
+    "a lone surrogate": ("\ud800.db", "is not UTF-8"),
+    "bytes that are not UTF-8": (os.fsdecode(b"\xff\xfe.db"), "is not UTF-8"),
     "a name that is too long": ("x" * 300, "File name too long"),
     "a name whose journal's is too long": ("x" * (LONGEST_NAME - 3), "File name too long"),
     "a path that is too long": ("./" + "folder/" * 100 + "x.db", "SQLite takes 504 at most"),
@@ -116,7 +116,7 @@ async def test_a_path_of_bytes_is_refused(open_it: Callable[[Any], Any]) -> None
 
 @pytest.mark.parametrize("url", ["sqlite:///%ff.db", "indexeddb://%ff"])
 async def test_a_url_of_bytes_that_are_no_utf_8_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(OtherError, match="is no URL of UTF-8"):
+    with pytest.raises(OtherError, match="is not a UTF-8 URL"):
         await init_storage(url)
 
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ async def test_a_url_of_bytes_that_are_no_utf_8_is_refused(tmp_path: Path, url: 
 async def test_a_link_to_a_name_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     os.symlink(b"\xff.db", b"link.db")
 
-    with pytest.raises(DatabaseError, match="is no UTF-8"):
+    with pytest.raises(DatabaseError, match="is not UTF-8"):
         await SqliteStorage.open("link.db")
 
     assert [path.name for path in tmp_path.iterdir()] == ["link.db"]

@@ -1,4 +1,4 @@
-"""Facts about stored texts that are no UTF-8, as one flipped bit leaves them: they are named, and keep no other row."""
+"""Facts about stored texts that are not UTF-8, as a flipped bit leaves them: they are named, and hide no other row."""
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -79,7 +79,7 @@ class TestOneOfAnyColumn:
         name = f"the stored {table.label} {'of sequence 1' if column == 'id' else repr(bad)} cannot be read back"
         repository = storage.repository(table.model)
 
-        with pytest.raises(UnreadableError, match=f"{name}: its {column} is no UTF-8 text"):
+        with pytest.raises(UnreadableError, match=f"{name}: its {column} is not UTF-8 text"):
             await repository.find_all()
         with pytest.raises(UnreadableError, match=name):
             async for _ in repository.iterate():

@@ -17,8 +17,8 @@ def names_in(folder: Path) -> list[str]:
     [
         ("", "the target is empty"),
         ("mysql://me:s3cret@host/swarm", "mysql://… names no storage"),
-        ("sqlite://swarm.db", "is no SQLite URL"),
-        ("sqlite:///swarm.db?mode=ro", "is no SQLite URL"),
+        ("sqlite://swarm.db", "is not an SQLite URL"),
+        ("sqlite:///swarm.db?mode=ro", "is not an SQLite URL"),
         ("sqlite:/swarm.db", "sqlite:… lacks the // of a URL"),
         ("postgresql:/me:s3cret@host/swarm", "postgresql:… lacks the // of a URL"),
         ("postgres:me:s3cret@host/swarm", "postgres:… lacks the // of a URL"),

@@ -17,7 +17,7 @@ class HangError(AssertionError):
 
 
 class ForeignError(AssertionError):
-    """A call has raised what is no `StorageError`."""
+    """A call has raised something other than a `StorageError`."""
 
 
 class Caller:

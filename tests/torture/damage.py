@@ -143,7 +143,7 @@ async def _in_time(name: str, call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _with_damaged_texts(rng: random.Random, path: Path) -> None:
-    """Put bytes into texts that are no UTF-8: all other tasks are done."""
+    """Put bytes into texts that are not UTF-8: all other tasks are done."""
     write(path, at_rest())
     asyncio.run(_store_sound_tasks(path))
     connection = apsw.Connection(str(path))

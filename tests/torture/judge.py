@@ -51,7 +51,7 @@ def require_prefix(histories: Sequence[History], stored: Stored) -> None:
     for history in histories:
         counts = _fitting_prefixes(history, stored)
         if not counts:
-            raise BrokenPromiseError(f"{history.name}: what is stored is no state that it ever had")
+            raise BrokenPromiseError(f"{history.name}: what is stored is not a state that it ever had")
         # Some writes change nothing, and do not tell whether they are there.
         present += history.writes[: counts[0]]
         missing += history.writes[counts[-1] :]

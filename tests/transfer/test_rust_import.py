@@ -318,7 +318,7 @@ class TestRowsThatCannotBeDecoded:
             "": "agent.id is '', expected an id that is not empty",
             "far": "agent.created_at is '+11476-01-01T00:00:00Z', expected a time in UTC from the year 1",
             "broken": "truncated",
-            "of bytes": "data is no text in UTF-8",
+            "of bytes": "data is not UTF-8 text",
             "other": "its JSON has the id 'renamed', and the row has another",
             "dancing": "agent.status is 'dancing', expected a AgentStatus",
             "infinite": "`$.value`",

@@ -64,7 +64,7 @@ class TestTarget:
             pass
 
         for name, reason in {
-            "text": "is no SQLite database", "ours.db": "is no database of the Rust crate", "missing": "no file"
+            "text": "is not an SQLite database", "ours.db": "is not a database of the Rust crate", "missing": "no file"
         }.items():  # fmt: skip
             with pytest.raises(DatabaseError, match=reason):
                 await import_rust(tmp_path / name, tmp_path / "new.db")

@@ -151,9 +151,9 @@ class TestNames:
         assert main(["serve", ":memory:", "--port", "0", f"--allow-host={name}"]) == 1
 
         told = capsys.readouterr().err
-        assert f"{name!r} is no name of a server" in told or f'"{name}" is no name of a server' in told
+        assert f"{name!r} is not the name of a server" in told or f'"{name}" is not the name of a server' in told
 
     async def test_an_application_refuses_it_too(self) -> None:
         async with MemoryStorage() as storage:
-            with pytest.raises(InvalidQueryError, match="is no name of a server"):
+            with pytest.raises(InvalidQueryError, match="is not the name of a server"):
                 swarm_app(storage, hosts=["https://swarm.example"])

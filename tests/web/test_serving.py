@@ -92,7 +92,7 @@ def test_a_client_that_sends_half_a_body_fails_nothing(tmp_path: Path) -> None:
 async def test_a_request_that_is_sent_in_part_does_not_delay_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The server's other means to end a request come so late that they are no help.
+    # The server's other means to end a request come too late to help.
     monkeypatch.setattr("swarm_persistence.web.server._LONGEST_REQUEST_SECONDS", 1e6)
     monkeypatch.setattr("swarm_persistence.web.server._LONGEST_HANDLER_SECONDS", 1e6)
     line = b"POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -151,7 +151,7 @@ def test_a_token_is_read_from_a_file(tmp_path: Path) -> None:
         (["--token-file", "missing"], "cannot read the token from 'missing'"),
         (["--token-file", "token"], "16 characters"),
         (["--host", "no.such.name.invalid"], "--host is 'no.such.name.invalid'"),
-        (["--port", "65536"], "'65536' is no port"),
+        (["--port", "65536"], "'65536' is not a port"),
         (["--read-only"], "there is no database"),
     ],
 )

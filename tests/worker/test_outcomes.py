@@ -179,7 +179,7 @@ async def test_a_handler_that_calls_exit_fails_its_task_and_not_the_worker(stora
 
 
 class Strange(BaseException):
-    """An exception that is no `Exception`."""
+    """An exception that is not an `Exception`."""
 
 
 async def be_strange(_: TaskModel) -> None:

@@ -67,7 +67,7 @@ def default_target() -> str:
 
 
 def is_local(target: str | os.PathLike[str] | None) -> bool:
-    """Tell whether the engine of a target is local, see `Engine.is_local`; raises `OtherError` if it is no target."""
+    """Tell whether the engine of a target is local, see `Engine.is_local`; raise `OtherError` if it is malformed."""
     return _name_of(target).partition("://")[0] not in (*_POSTGRES_SCHEMES, "indexeddb")
 
 
@@ -109,8 +109,8 @@ def sqlite_target(name: str) -> tuple[str, bool | None]:
     path, mark, options = rest.partition("?")
     if not path.startswith("/") or (mark and options not in _MIGRATE_OPTIONS):
         raise OtherError(
-            f"{name!r} is no SQLite URL, expected sqlite:///relative/path or sqlite:////absolute/path, and no option "
-            "but ?migrate=true or ?migrate=false"
+            f"{name!r} is not an SQLite URL, expected sqlite:///relative/path or sqlite:////absolute/path, and no "
+            "option but ?migrate=true or ?migrate=false"
         )
     return _decoded(name, path[1:]), _MIGRATE_OPTIONS.get(options)
 
@@ -119,4 +119,4 @@ def _decoded(url: str, text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError as error:
-        raise OtherError(f"{url!r} is no URL of UTF-8: {text!r} decodes to bytes that are none") from error
+        raise OtherError(f"{url!r} is not a UTF-8 URL: {text!r} decodes to other bytes") from error

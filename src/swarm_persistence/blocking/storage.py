@@ -408,7 +408,7 @@ class BlockingStorage(NotPicklable):
         An adapter that is written for the async form has its blocking form by this.
 
         Raises:
-            TypeError: it is no coroutine.
+            TypeError: the argument is not a coroutine.
 
         """
         if not inspect.iscoroutine(coroutine):

@@ -66,7 +66,7 @@ def _read_all(connection: apsw.Connection, shape: Shape, stored: set[str]) -> tu
     """Decode every row of a table; return the losses and the number of rows."""
     losses: list[Loss] = []
     count = 0
-    # Texts as bytes: SQLite's driver would raise its own error for one that is no UTF-8.
+    # Texts as bytes: SQLite's driver would raise its own error for one that is not UTF-8.
     known = [column for column in shape.columns if column.name in stored]
     names = [quoted(each.name) for each in known]
     columns = ", ".join(f"iif(typeof({name}) = 'text', CAST({name} AS BLOB), {name})" for name in names)

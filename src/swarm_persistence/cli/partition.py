@@ -30,7 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> int:
     """Change the layout, and return the exit code."""
     if arguments.database.partition("://")[0] not in SCHEMES:
-        raise CommandError(f"{shown(arguments.database)} is no PostgreSQL database; no other one has partitions")
+        raise CommandError(f"{shown(arguments.database)} is not a PostgreSQL database; only PostgreSQL has partitions")
     period = None if arguments.by == _NONE else arguments.by
     partitions = asyncio.run(_change(arguments.database, period, (lambda text: None) if arguments.json else _say))
     if arguments.json:

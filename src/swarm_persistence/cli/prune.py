@@ -66,5 +66,7 @@ def age_in_seconds(text: str) -> float:
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]
     if not (number.isascii() and number.isdigit() and unit in _UNITS):
-        raise argparse.ArgumentTypeError(f"{text!r} is no age, expected a whole number with s, min, h or d, as in 30d")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an age, expected a whole number and s, min, h or d, as in 30d"
+        )
     return float(int(number) * _UNITS[unit])

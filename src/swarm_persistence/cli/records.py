@@ -89,14 +89,14 @@ def pair(text: str, noun: str, form: str) -> tuple[str, str]:
     """Return what an argument of a form such as KEY=VALUE gives."""
     left, equals, right = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {noun}, expected {form}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {noun}, expected {form}")
     return left, right
 
 
 def whole_number(text: str) -> int:
     """Return a whole number above 0 that an argument gives."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
@@ -105,7 +105,7 @@ def json_value(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
 
 
 def run_on(target: str, work: Callable[[Storage], Awaitable[T]]) -> T:
@@ -195,7 +195,7 @@ def delete_one(
     """Delete a record, tell so, and return the exit code.
 
     Raises:
-        CommandError: there was none; `missing` says so.
+        CommandError: there was none to delete; `missing` is the message.
 
     """
     if not run_on(arguments.database, delete):

@@ -143,5 +143,5 @@ def _address(host: str, port: int) -> tuple[int, tuple[str, int]]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, expected 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, expected 0 to 65535")
     return int(text)

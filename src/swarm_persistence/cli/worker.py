@@ -162,4 +162,4 @@ def _seconds(text: str) -> float:
     try:
         return seconds(float(text), "it")
     except (ValueError, InvalidQueryError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0") from None

@@ -13,7 +13,7 @@ from typing import cast
 try:
     from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
-    # Where the framework's own storages for databases import it from; there is no public name of it.
+    # Where the framework's own storages for databases import it from; it has no public name.
     from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_value, encode_checkpoint_value
 except ImportError as error:
     raise ImportError(
@@ -30,7 +30,7 @@ _TIMES = (ROOT, "times")
 class SwarmCheckpointStorage:
     """Keeps checkpoints of workflows: `WorkflowBuilder(…, checkpoint_storage=SwarmCheckpointStorage(storage))`.
 
-    What is no JSON is pickled, and only types of the framework, of the standard library's values, those registered by
+    What is not JSON is pickled, and only types of the framework, of the standard library's values, those registered by
     `agent_framework.register_checkpoint_type` and `allowed_checkpoint_types` ("module:qualname") are unpickled. A
     checkpoint with another type is refused when it is saved.
     """

@@ -64,7 +64,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
         """Keep values in one atomic write."""
         if len(keys) != len(values):
             raise ValueError(f"put_many was given {len(keys)} keys and {len(values)} values, expected as many")
-        # A truth value is no number of seconds.
+        # A bool is not a number of seconds.
         number = ttl if ttl is None or isinstance(ttl, bool) else float(ttl)
         expires_at = None if number is None else now() + timedelta_of(number, "ttl")
         place = _place(collection)

@@ -94,7 +94,7 @@ def read_header(file: BinaryIO, name: str) -> Header:
     except (msgspec.DecodeError, UnicodeError):
         header = Header(format="")
     if header.format != FORMAT:
-        raise OtherError(f"{name!r} is no file of this package's JSON lines; it was left as it is")
+        raise OtherError(f"{name!r} is not a JSON lines file of this package; it was left as it is")
     if not 1 <= header.version <= _LATEST:
         raise OtherError(
             f"{name!r} has version {header.version} of this package's JSON lines, and this code knows {_LATEST} at "

@@ -54,5 +54,5 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise OtherError(f"{name} is {shown(getattr(self, name))}, expected {expected}")
 
     def require_duration(self, name: str) -> None:
-        """Raise `OtherError` for a setting that is no duration."""
+        """Raise `OtherError` for a setting that is not a duration."""
         seconds(getattr(self, name), name, longest=self.LONGEST_SECONDS)

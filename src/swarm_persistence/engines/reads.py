@@ -47,7 +47,7 @@ class Values(Read[list[Row]], frozen=True, gc=False):
 class FirstOfEach(Read[list[Row]], frozen=True, gc=False):
     """Read some columns of the first row of each value of a field, sorted by these values, up to the query's limit.
 
-    The field is the query's first order, and one of the columns; null is no value. With `after`, read those of higher
+    The field is the query's first order, and one of the columns; null is skipped. With `after`, read those of higher
     values. An engine whose index holds only the beginning of long texts may leave out values that begin like `after`.
     The cost depends on the number of values read, not on the number of rows of each.
     """

@@ -42,7 +42,7 @@ class AgentModel(Model, Tagged, kw_only=True):
     version: int = 0
 
     def __post_init__(self) -> None:
-        # Only if it is no member, as every record that is read comes through here.
+        # Only if it is not a member, as every record that is read comes through here.
         if type(self.status) is not AgentStatus:
             self.status = member_or_value(AgentStatus, self.status)
 

@@ -27,7 +27,7 @@ def collection_of(text: str) -> tuple[str, ...]:
     """Return the collection that a text was made of."""
     *parts, rest = text.split(END_OF_PART)
     if rest:
-        raise ValueError(f"{text!r} is no text of a collection")
+        raise ValueError(f"{text!r} is not the text of a collection")
     return tuple([_ESCAPED.sub(_unescaped, part) if _ESCAPE in part else part for part in parts])
 
 

@@ -43,7 +43,7 @@ class MessageModel(Model, Tagged, kw_only=True):
     sequence: int | None = None
 
     def __post_init__(self) -> None:
-        # Only if it is no member, as every record that is read comes through here.
+        # Only if it is not a member, as every record that is read comes through here.
         if type(self.priority) is not MessagePriority:
             self.priority = member_or_value(MessagePriority, self.priority)
 

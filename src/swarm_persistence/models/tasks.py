@@ -93,7 +93,7 @@ class TaskModel(Model, Tagged, kw_only=True):
     past_claims: tuple[PastClaim, ...] = ()
 
     def __post_init__(self) -> None:
-        # Only if one is no member, as every record that is read comes through here.
+        # Only if one is not a member, as every record that is read comes through here.
         if type(self.priority) is not TaskPriority or type(self.status) is not TaskStatus:
             self.priority = member_or_value(TaskPriority, self.priority)
             self.status = member_or_value(TaskStatus, self.status)

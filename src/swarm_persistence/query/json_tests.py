@@ -62,7 +62,7 @@ def json_test(path: object, operator: object, value: object, name: str) -> JsonT
     """Return the test of a caller's arguments.
 
     Raises:
-        InvalidQueryError: the path, the operator or the value is none that can be compared.
+        InvalidQueryError: the path is malformed, the operator is unknown, or the value cannot be compared.
 
     """
     keys = _keys(path, name)

@@ -135,7 +135,7 @@ class Dialect:
     def appended(self, field: str, values: Sequence[str], most: int) -> str:
         """Return the expression of a column's JSON array with an array of values as the last of its `most` elements.
 
-        What is no JSON stays as it is.
+        A value that is not JSON stays as it is.
         """
         room = f"CASE WHEN json_array_length({field}) < {most} THEN {field} ELSE json_remove({field}, '$[0]') END"
         longer = f"json_insert({room}, '$[#]', json_array({', '.join(values)}))"

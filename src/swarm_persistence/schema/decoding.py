@@ -121,7 +121,7 @@ def _decoded(column: Column, raw: str) -> str:
         case Kind.TEXTS:
             decoded = f"[] if {raw} == '[]' else loads({raw})"
         case Kind.CLAIMS:
-            # A tuple, as an empty one is no object of its own, which the garbage collector counts.
+            # A tuple: the empty one is a single shared object, and no work for the garbage collector.
             decoded = f"() if {raw} == '[]' else past_claims_of({raw})"
         case Kind.JSON:
             decoded = f"loads({raw})"

@@ -367,7 +367,7 @@ def table_named(name: str) -> Table[Any]:
 
 
 def table_of(model: type[M]) -> Table[M]:
-    """Return the table of a model's class; a class that is no model raises `InvalidQueryError`."""
+    """Return the table of a model's class; a class that is not a model raises `InvalidQueryError`."""
     return _table_in(_BY_MODEL, model)
 
 

@@ -264,7 +264,7 @@ def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
     except MemoryError:
         raise
     except Exception:
-        # A value whose own methods raise, such as in a comparison, is no JSON.
+        # A value whose own methods raise, as in a comparison, is not JSON.
         is_equal = False
     is_long = is_equal and len(data) > LONGEST_SHALLOW_JSON
     if is_long and has_many_levels(data) and is_nested_deeper(value, DEEPEST_NESTING):

@@ -92,7 +92,7 @@ class DeletionVerbs(DocumentListVerbs):
         delete nothing.
 
         Raises:
-            SerializationError: the group is no text, or empty.
+            SerializationError: the group is not text, or is empty.
 
         """
         name = identifier(group, "group")

@@ -50,9 +50,9 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
     ) -> list[FoundDocument]:
         """Return the documents whose value has every word of the query, best match first; without a limit, all.
 
-        The words are those of all texts within `value`, without regard to case; keys of objects are none. The score is
-        BM25's among the documents that match; ties are in the order of collections and keys. Reads all of the
-        documents, page by page, or those that match if `index_documents` keeps an index of them.
+        Words are compared without regard to case, with those of all texts within `value` but the keys of objects.
+        The score is BM25's among the documents that match; ties are in the order of collections and keys. Reads all
+        documents, page by page, or only those that match if `index_documents` keeps an index of them.
         """
         words = tuple(dict.fromkeys(words_of(text(query, "query"))))
         most = LARGEST_LIMIT if limit is None else bound("limit", limit)

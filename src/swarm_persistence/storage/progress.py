@@ -25,7 +25,7 @@ class ProgressVerbs(LeaseVerbs):
 
         Raises:
             LeaseLostError: this claim of the task is over; nothing was written.
-            InvalidQueryError: the progress is no number from 0 to 1.
+            InvalidQueryError: the progress is not a number from 0 to 1.
 
         """
         await self._change_held(task, _progressed, *progress_of(progress, text))

@@ -1,4 +1,4 @@
-"""Claims of agents that are no workers of this process: they name a claim by its agent and its number."""
+"""Claims of agents outside this process; they name a claim by its agent and its number."""
 
 from collections.abc import Iterable
 from datetime import timedelta

@@ -344,7 +344,7 @@ def _current_task() -> "asyncio.Task[Any] | None":
 
 
 def _current_call() -> object:
-    """Return what runs at present: a task, or the loop of a thread's call, which is no task until it waits."""
+    """Return what runs at present: a task, or the loop of a thread's call, which has no task until it waits."""
     try:
         return asyncio.current_task() or asyncio.get_running_loop()
     except RuntimeError:

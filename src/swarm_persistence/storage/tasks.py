@@ -144,7 +144,7 @@ class TaskVerbs(StorageCore):
         With `"now"`, what is written from the first step of the iteration on.
 
         Raises:
-            InvalidQueryError: the cursor, the ids or the types are none, or a status is unknown.
+            InvalidQueryError: the cursor, an id or a type is malformed, or a status is unknown.
             TransactionError: called within a transaction, which does not see other commits.
 
         """

@@ -28,7 +28,7 @@ def instrument(
     providers.
 
     Raises:
-        InvalidQueryError: this is no storage.
+        InvalidQueryError: `storage` is not a storage.
 
     """
     target = _storage_of(storage)

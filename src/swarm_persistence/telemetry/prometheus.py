@@ -47,7 +47,7 @@ async def prometheus_text(storage: Storage, *, most_types: int = 100) -> str:
     then on, all others have `other`.
 
     Raises:
-        InvalidQueryError: `most_types` is no whole number, 0 or more.
+        InvalidQueryError: `most_types` is not a whole number of 0 or more.
 
     """
     ended = _ended_tasks.setdefault(storage, _EndedTasks())

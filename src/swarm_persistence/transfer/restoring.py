@@ -31,7 +31,7 @@ async def restore(
     no number that a watcher has seen is assigned again.
 
     Raises:
-        OtherError: the target holds something, and `overwrite` is not set; or the file is no backup, or one of a kind
+        OtherError: the target is not empty, and `overwrite` is not set; or the file is not a backup, or is of a kind
             that the target cannot take.
         DatabaseError: the backup is damaged, the target is open, or another program's database, or cannot be written.
         SerializationError: a line of the backup cannot be read; the text names it.

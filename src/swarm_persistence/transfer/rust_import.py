@@ -75,7 +75,7 @@ async def import_rust(
     Raises:
         OtherError: the target holds records, and `add` is not set.
         ConflictError: the target, to which is to be added, holds a record of the same id; nothing was imported.
-        DatabaseError: the source is no database of the crate, is damaged or written to; or the target cannot be
+        DatabaseError: the source is not a database of the crate, is damaged or written to; or the target cannot be
             written.
 
     """

@@ -288,7 +288,7 @@ def _text(value: object, field: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise UndecodableError(f"{field} is no text in UTF-8: {error.reason} at byte {error.start}") from error
+        raise UndecodableError(f"{field} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def _of_seconds(value: object, field: str) -> datetime:

@@ -50,7 +50,7 @@ class RustSource:
 
         """
         names = _COLUMNS[table]
-        # A TEXT may hold bytes that are no UTF-8: all are read as they are, and decoded row by row.
+        # A TEXT may hold bytes that are not UTF-8: all are read as they are, and decoded row by row.
         values = ", ".join(name if name in _NUMBERS else f"CAST({name} AS BLOB)" for name in names)
         try:
             for number, *row in self._connection.execute(f"SELECT rowid, {values} FROM {table} ORDER BY rowid"):
@@ -86,10 +86,10 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[RustSource]:
             try:
                 is_of_the_crate = has_tables_of_the_crate(connection)
             except (apsw.NotADBError, apsw.CorruptError) as error:
-                raise DatabaseError(f"{source!r} is no SQLite database, or is damaged (SQLite: {error})") from error
+                raise DatabaseError(f"{source!r} is not an SQLite database, or is damaged (SQLite: {error})") from error
             if not is_of_the_crate:
                 raise DatabaseError(
-                    f"{source!r} is no database of the Rust crate ruv-swarm-persistence: its tables agents, tasks, "
+                    f"{source!r} is not a database of the Rust crate ruv-swarm-persistence: its tables agents, tasks, "
                     "events, messages and metrics have a column data"
                 )
             connection.execute("BEGIN").fetchall()

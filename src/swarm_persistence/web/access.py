@@ -77,7 +77,7 @@ def _checked_name(host: str) -> str:
     name = host.lower().rstrip(".")
     if not (_NAME.fullmatch(name) or _is_address(name)):
         wanted = "a name or an address, in ASCII, without a scheme, a port or a path, such as swarm.example.com"
-        raise InvalidQueryError(f"{shown(host)} is no name of a server, expected {wanted}")
+        raise InvalidQueryError(f"{shown(host)} is not the name of a server, expected {wanted}")
     return name
 
 

@@ -16,7 +16,7 @@ def path_part(id: str) -> str:
 def decoded_path(raw_path: str) -> str:
     """Return a path for the router, in which a slash within a part, such as an id, and `%` stay percent-encoded.
 
-    Of an id after `=`, each character is percent-encoded, so that it is no name of a route: `/tasks/=counts`.
+    Of an id after `=`, each character is percent-encoded, so that it cannot name a route: `/tasks/=counts`.
     """
     return "/".join(map(_decoded, raw_path.split("/")))
 

@@ -114,7 +114,7 @@ def _of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
 
 
 def _of_unreadable_body(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    detail = "The body is nested too deep." if isinstance(error, RecursionError) else f"The body is no UTF-8: {error}"
+    detail = "The body is nested too deep." if isinstance(error, RecursionError) else f"The body is not UTF-8: {error}"
     return Response(problem_body(400, detail), status_code=400, media_type=MEDIA_TYPE)
 
 

@@ -61,7 +61,7 @@ class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
         Reports in between are coalesced, and one just before the end may be left out.
 
         Raises:
-            InvalidQueryError: the progress is no number from 0 to 1.
+            InvalidQueryError: the progress is not a number from 0 to 1.
 
         """
         if self._control is None:

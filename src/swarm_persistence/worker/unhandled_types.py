@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 async def unhandled_types(storage: Storage, task_types: Iterable[str], heartbeat_timeout: float) -> set[str]:
     """Return those of these types that no live registered worker handles.
 
-    A worker of an earlier release does not tell what it handles: while one lives, the answer is none.
+    A worker of an earlier release does not tell what it handles: while one lives, the answer is empty.
     """
     unhandled = set(task_types)
     if not unhandled:

@@ -1,4 +1,4 @@
-"""Documents in IndexedDB: their bytes are no text, and long ones are stored in pieces."""
+"""Documents in IndexedDB: their bytes are not text, and long ones are stored in pieces."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -11,7 +11,7 @@ from swarm_persistence.contrib.openai_agents import SwarmSession
 
 _CONNECTIONS = "it counts, opens or breaks the SQLite connections of the session, which ours does not have"
 _TABLES = "it reads or drops the session's SQLite tables"
-_ROWS = "it writes rows that are no JSON into the session's SQLite table"
+_ROWS = "it writes rows that are not JSON into the session's SQLite table"
 
 EXCLUDED = {
     "test_sqlite_session_close_closes_worker_thread_connections": _CONNECTIONS,

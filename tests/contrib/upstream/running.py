@@ -11,7 +11,7 @@ from contrib.upstream.sources import source_tree
 
 
 class Outcome(NamedTuple):
-    """What a run tells at its end; a test that fails or cannot run is no outcome."""
+    """What a run tells at its end; a test that fails or cannot run has no outcome."""
 
     passed: int
     deselected: int

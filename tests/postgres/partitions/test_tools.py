@@ -87,4 +87,4 @@ class TestCommand:
         assert main(["partition", server.url(schema=schema), "--by", "day"]) == 1
         assert "there is no swarm" in capsys.readouterr().err
         assert main(["partition", "swarm.db", "--by", "day"]) == 2
-        assert "no PostgreSQL database" in capsys.readouterr().err
+        assert "is not a PostgreSQL database" in capsys.readouterr().err

@@ -142,7 +142,7 @@ def _collection(app_name: str, user_id: str, filename: str, session_id: str | No
 
 
 def _mime_type(part: Part, app_name: str, user_id: str, session_id: str | None) -> str | None:
-    """Return the type of what is saved; refuse what is no content, or a reference that leaves the caller's scope."""
+    """Return the type of what is saved; refuse what is not content, or a reference that leaves the caller's scope."""
     if part.inline_data is not None:
         return part.inline_data.mime_type
     if part.text is not None:

@@ -66,7 +66,7 @@ def rows_of(source: RowSource, query: Query[Any]) -> list[Row]:
 def steps_above(source: RowSource, query: Query[Any], above: Condition) -> Callable[[Any], Row | None] | None:
     """Return the function that finds the first row of a query with another value in its condition `above`, a `>`.
 
-    It spares planning the query anew; `None` if the condition is no bound of a path in the query's order.
+    It spares planning the query anew; `None` if the condition does not bound a path in the query's order.
     """
     path = access_path_of(query)
     is_bound = path.lower == (above.value, False) and above not in path.residual

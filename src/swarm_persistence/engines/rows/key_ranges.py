@@ -11,7 +11,7 @@ K = TypeVar("K", tuple[Any, ...], str)
 def key_range(
     path: AccessPath, encoders: Sequence[Callable[[Any], K]], directions: Sequence[bool], highest: K
 ) -> tuple[K | None, K | None]:
-    """Return the first key on the path, and the first one after it; `None` is no bound.
+    """Return the first key on the path, and the first one after it; `None` is unbounded.
 
     There is an encoder and a direction for each column of the index. `highest` sorts after every continuation of a key.
     """

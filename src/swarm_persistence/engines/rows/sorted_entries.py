@@ -72,7 +72,7 @@ class SortedEntries:
             self._lasts[place] = chunk[-1]
 
     def between(self, start: Entry | None, stop: Entry | None, is_backward: bool = False) -> Iterator[Entry]:
-        """Yield the entries from `start`, inclusive, to `stop`, exclusive; `None` is no bound."""
+        """Yield the entries from `start`, inclusive, to `stop`, exclusive; `None` is unbounded."""
         (first, first_offset), (last, last_offset) = self._find(start), self._find(stop, is_stop=True)
         if (first, first_offset) >= (last, last_offset):
             return

@@ -331,7 +331,7 @@ class Compiler(QueryCompiler):
 
     def _change(self, table: Table[Any], changes: Mapping[str, Change], marks: Marks) -> str:
         written = [self._written(table, name, change, marks) for name, change in changes.items()]
-        # Followers see no hidden columns, so a change of those alone is none for them.
+        # Followers see no hidden columns, so a change of those alone does not concern them.
         return self._set(table, written, is_marked=any(name in table.names for name in changes))
 
     def _written(self, table: Table[Any], name: str, change: Change, marks: Marks) -> str:

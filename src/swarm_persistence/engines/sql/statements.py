@@ -90,7 +90,7 @@ class TextStatement(Statement, eq=False, gc=False):
 
     @final
     def run(self) -> Exchange[Any]:
-        """Return what is made of the rows; a statement that does more is no `TextStatement`: see `run_all`."""
+        """Return what is made of the rows; a statement that does more is not a `TextStatement`: see `run_all`."""
         return self.result((yield self))
 
     def result(self, rows: list[Any], /) -> Any:

@@ -23,7 +23,7 @@ LastEventId = Annotated[
     str | None,
     HeaderParameter(
         name="Last-Event-ID",
-        description="The id of the last event received; goes before after. If empty, it is none.",
+        description="The id of the last event received; takes precedence over after. An empty one is ignored.",
     ),
 ]
 Sequence = Annotated[
@@ -41,7 +41,7 @@ def position_in_log(text: str) -> int | Literal["now"]:
     """Return the sequence after which a stream begins.
 
     Raises:
-        HttpProblem: it is no number.
+        HttpProblem: the parameter is not a number.
 
     """
     if text == "now":

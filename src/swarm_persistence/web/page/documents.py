@@ -99,7 +99,7 @@ async def act(
         # As JSON, because browsers change line breaks in the fields of forms.
         parts, key = msgspec.json.decode(data.get("document", ""), type=tuple[list[str], str])
     except msgspec.MsgspecError as error:
-        raise InvalidQueryError(f"document is no collection and key: {error}") from error
+        raise InvalidQueryError(f"document does not name a collection and key: {error}") from error
     collection = tuple(parts)
     back = f"/documents/item?{urlencode({'in': collection, 'key': key}, doseq=True)}"
     if data.get("confirmed") != "yes":

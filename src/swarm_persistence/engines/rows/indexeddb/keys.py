@@ -27,7 +27,7 @@ _Encoder = Callable[[Any], str]
 
 
 class Span(NamedTuple):
-    """The keys from `lower`, inclusive, to `upper`, exclusive; `None` is no bound."""
+    """The keys from `lower`, inclusive, to `upper`, exclusive; `None` is unbounded."""
 
     lower: str | None
     upper: str | None

@@ -130,5 +130,5 @@ def _wait_for_a_lock(settings: PostgresSettings, idle: float) -> float:
 
 
 def _milliseconds(seconds: float) -> int:
-    # A server has 32 bits for it: what lasts 24 days or longer is no limit that anything meets.
+    # A server has 32 bits for it: longer limits are cut to 24 days.
     return max(1, min(round(seconds * 1000), 2**31 - 1)) if seconds else 0

@@ -53,7 +53,7 @@ class PostgresUrl:
         except ValueError:
             raise OtherError(f"the PostgreSQL URL cannot be read, expected {EXPECTED}") from None
         if parts.scheme not in SCHEMES or parts.fragment:
-            raise OtherError(f"the URL is no PostgreSQL URL, expected {EXPECTED}")
+            raise OtherError(f"the URL is not a PostgreSQL URL, expected {EXPECTED}")
         _require_no_channel_binding(options.pop("channel_binding", "prefer"))
         unknown = sorted(options.keys() - _SERVER_OPTIONS - OPTIONS - _OWN_NAMES.keys())
         if unknown:
@@ -177,5 +177,5 @@ def _host_and_port(server: str) -> tuple[str | None, int | None]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _LAST_PORT):
-        raise OtherError(f"a port of the PostgreSQL URL is no number from 1 to {_LAST_PORT}")
+        raise OtherError(f"a port of the PostgreSQL URL is not a number from 1 to {_LAST_PORT}")
     return int(text)

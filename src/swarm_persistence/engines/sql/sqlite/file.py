@@ -79,7 +79,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
         raise DatabaseError(f"the path is {shown(name)}, expected a str, or a path of str, that is not empty")
     if name == ":memory:":
         raise DatabaseError(
-            "':memory:' is no file, and a connection's own database in memory is none that a pool could share; "
+            "':memory:' is not a file, and a pool cannot share a connection's own database in memory; "
             "use MemoryStorage() or init_storage(':memory:'), or './:memory:' for a file of that name"
         )
     if "\0" in name:
@@ -208,7 +208,7 @@ def _require_utf_8(path: str) -> str:
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise DatabaseError(f"the path {path!r} is no UTF-8; SQLite opens no such file") from error
+        raise DatabaseError(f"the path {path!r} is not UTF-8; SQLite cannot open such a file") from error
     return path
 
 

@@ -15,7 +15,7 @@ _MAGICS = {0x377F0682: "<", 0x377F0683: ">"}
 _LARGEST_PAGE = 65536
 _RESERVED_AT = 20
 _STALE_FRAMES_IN_A_ROW = 64
-"""So many frames of an earlier use of the log in a row are no damage: the rest is of earlier uses, too."""
+"""So many consecutive frames of an earlier use of the log are not damage: the rest is of earlier uses, too."""
 
 
 class Frame(msgspec.Struct, frozen=True):

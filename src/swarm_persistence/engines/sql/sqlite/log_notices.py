@@ -135,7 +135,7 @@ def pause_after(before: float, rest: float) -> float:
 
 
 def _has_ended(watch: _FileWatch) -> bool:
-    """Wait for a write; tell whether there will be none any more."""
+    """Wait for a write; return whether no more will come."""
     return any(mask & _IN_IGNORED for mask in _masks(os.read(watch.descriptor, _LONGEST_READ)))
 
 

@@ -37,7 +37,7 @@ def require_free(target: str, *, is_overwriting: bool, source: str | None = None
 
     Raises:
         OtherError: it is taken, and not to be overwritten, or it is that of the source.
-        DatabaseError: it is no name of a file, or that of a file that any process has open.
+        DatabaseError: it is not the name of a file, or some process has the file open.
 
     """
     require_target(target, source)

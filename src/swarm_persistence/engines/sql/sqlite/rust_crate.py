@@ -77,7 +77,7 @@ def repair(connection: apsw.Connection) -> tuple[str, ...]:
 def _traces(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
     """Yield the name of each trace, and the statement that takes it out.
 
-    Another program's own index or table of the same name, which looks otherwise, is no trace.
+    Another program's own index or table of the same name, and of another form, is not a trace.
     """
     indexes: Any = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'").fetchall()
     for name, text in indexes:

@@ -86,7 +86,7 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
 
 
 def status(connection: apsw.Connection) -> MigrationStatus:
-    """Return where the file's schema stands; steps of the Rust crate in its log are no steps of ours."""
+    """Return where the file's schema stands; steps that the Rust crate has logged are not counted."""
     with _snapshot(connection):
         log = log_of(connection)
         user_version: int = connection.execute("PRAGMA user_version").get
@@ -171,8 +171,8 @@ def _current(connection: apsw.Connection, migrations: Sequence[Migration]) -> in
     for version, name in steps:
         if rust_crate.is_step(version, name) or (version <= latest and name != names.get(version)):
             raise MigrationError(
-                f"{connection.filename!r} has {name!r} as version {version} in its log of migrations, which is no step "
-                "of this package: another program has taken the file for its own; end that program, and run "
+                f"{connection.filename!r} has {name!r} as version {version} in its log of migrations, which is not a "
+                "step of this package: another program has taken the file for its own; end that program, and run "
                 "swarm-persistence doctor --repair (the file was left as it is)"
             )
     current = steps[-1][0] if steps else 0

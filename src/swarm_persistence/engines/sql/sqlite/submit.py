@@ -163,7 +163,7 @@ class Submitter(Recipient):
         self._run_here = run_here if longest_stay > 0 else None
         self._signals = DeferredSignals()
         self._has_run_here = False
-        """Whether an operation of this tick was run at once: others of the tick are not single ones."""
+        """Whether an operation of this tick was run at once: later ones of the tick are collected."""
         self._collected: list[Operation] = []
         self._in_flight: dict[Batch, None] = {}
         self._size = 0

@@ -38,7 +38,7 @@ def _unreadable(
             continue
         id = readable.get("id")
         row = f"of sequence {sequence}" if id is None else repr(id)
-        reason = f"its {damaged[0]} is no UTF-8 text: {error}"
+        reason = f"its {damaged[0]} is not UTF-8 text: {error}"
         return UnreadableError(f"the stored {table.label} {row} cannot be read back: {reason}", id, sequence)
     return UnreadableError(f"a stored {table.label} cannot be read back: {error}")
 

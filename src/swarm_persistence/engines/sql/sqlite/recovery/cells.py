@@ -47,7 +47,7 @@ def parse_page(pages: Pages, number: int, *kinds: int) -> BTreePage:
     """Return a page of a tree of one of these kinds; the cells that can be read, if there are others.
 
     Raises:
-        DamageError: it is no such page.
+        DamageError: the page is not such a page.
 
     """
     data = pages.read(number)
@@ -85,7 +85,7 @@ def parse_record(payload: bytes) -> list[Value]:
     """Return the values of a record.
 
     Raises:
-        DamageError: it is no record.
+        DamageError: the bytes are not a record.
 
     """
     try:

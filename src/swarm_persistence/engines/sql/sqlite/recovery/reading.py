@@ -16,7 +16,7 @@ def readable_values(shape: Shape, row: FoundRow) -> dict[str, Any]:
     """Return a row's values by their columns, with the defaults of those that were added since it was written.
 
     Raises:
-        ValueError: a text is none, or the row has not the form of its table's.
+        ValueError: a text is not UTF-8, or the row does not have the form of its table's.
         SerializationError: they make no record.
 
     """
@@ -46,7 +46,7 @@ def _readable(column: str, value: Value) -> Any:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{column} holds bytes that are no UTF-8: {error.reason} at {error.start}") from error
+        raise ValueError(f"{column} holds bytes that are not UTF-8: {error.reason} at {error.start}") from error
     if "\0" in text:
         raise ValueError(f"{column} holds a NUL character")
     return text

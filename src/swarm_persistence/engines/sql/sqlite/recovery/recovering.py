@@ -136,7 +136,7 @@ class _Recovery:
             outcome.gaps += 1
 
     def _rebuild_links(self) -> None:
-        """Derive the links anew: what is lost of them is no loss."""
+        """Derive the links anew: links that were lost are thereby restored."""
         waits.mend(self._target.connection)
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)

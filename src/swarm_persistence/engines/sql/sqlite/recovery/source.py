@@ -24,7 +24,7 @@ class FoundRow(msgspec.Struct, frozen=True):
     rowid: int
     values: list[Value]
     reason: str | None = None
-    """Why it is no row of its table, if it is none."""
+    """Why it is not a row of its table; `None` if it is one."""
     is_misnumbered: bool = False
     """Whether its rowid may be damaged."""
 
@@ -34,7 +34,7 @@ class FoundRow(msgspec.Struct, frozen=True):
         all_values = [*self.values, *[None] * (size - len(self.values))]
         for position, value in values.items():
             all_values[position] = value
-        reason = None if shape.matches(all_values) else self.reason or f"it is no row of {shape.table}"
+        reason = None if shape.matches(all_values) else self.reason or f"it is not a row of {shape.table}"
         return FoundRow(self.rowid, all_values, reason, self.is_misnumbered)
 
 
@@ -167,7 +167,7 @@ def _row(cell: Cell, shape: Shape) -> FoundRow | None:
     values = _values(cell)
     if values is None:
         return None
-    reason = None if shape.matches(values) else f"it is no row of {shape.table}"
+    reason = None if shape.matches(values) else f"it is not a row of {shape.table}"
     return FoundRow(cell.rowid, values, reason, cell.is_out_of_order)
 
 

@@ -32,7 +32,7 @@ class Target:
         self._misnumbered: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, shape: Shape, row: FoundRow, *, only_missing: bool = False) -> Loss | None:
-        """Store a row; return why it is lost, if it cannot be stored. One that is there already is no loss.
+        """Store a row; return why it is lost, if it cannot be stored. A row that the target holds already is not lost.
 
         Of two rows with one id, the one of the higher version stays, else the first.
         """
