@@ -31,7 +31,7 @@ from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import SEQUENCE
 
 PLACES = 4294967296
-"""How many different numbers a lock can tell: those of others lie within half as many of one's own."""
+"""How many numbers a lock key can distinguish; concurrent numbers lie within half of this range."""
 
 _PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
@@ -41,7 +41,7 @@ _HALF = PLACES // 2
 
 
 def signed(number: str) -> str:
-    """Return the expression that brings a number, modulo 2³², to the range of an integer of the server."""
+    """Return the expression that maps a number, modulo 2³², to the range of the server's integer type."""
     return f"((({number}) % {PLACES} + {PLACES + _HALF}) % {PLACES} - {_HALF})"
 
 
@@ -81,7 +81,7 @@ class Settled(msgspec.Struct, frozen=True):
     """How far a table is complete."""
 
     last: int
-    """The highest number that shows, or is known."""
+    """The highest number that is visible, or known otherwise."""
     number: int
     """The number at or below which nothing changes any more; at most `last`."""
     is_in_recovery: bool
@@ -90,14 +90,14 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Arrivals(msgspec.Struct):
-    """The numbers known on a connection to a standby: the one that is settled, and one that will be."""
+    """The numbers known on a connection to a standby: the settled one, and the one that will be settled next."""
 
     number: int = 0
     noted: tuple[int, int] | None = None
     """A number, and the transaction before which all must have ended."""
 
     def look(self, last: int, lowest: int, following: int) -> int:
-        """Take the highest number that shows, the lowest transaction that is open, and the next one."""
+        """Take note of the highest visible number, the lowest open transaction, and the next one."""
         if self.noted is not None and lowest >= self.noted[1]:
             self.number, self.noted = self.noted[0], None
         if lowest >= following:
@@ -110,7 +110,7 @@ class Arrivals(msgspec.Struct):
 async def settled(connection: Connection, table: str, known: int = 0) -> Settled:
     """Return how far a table is complete for the next statements on this connection.
 
-    With a number that is known to be taken: up to there at least, although its row may be deleted.
+    With a number that is known to be taken, it is complete up to there at least, although the row may be deleted.
     """
     ((shown, lowest_place, has_written, is_in_recovery, lowest, following),) = await connection.run(
         _SETTLED.replace("{table}", table)

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 LARGEST_BATCH = 512
 _MOST_AT_ONCE = 4
-"""Batches of one kind in flight at once: more than one only if each further one has enough items."""
+"""The most batches of one kind in flight at once; a further one starts only if it has enough items."""
 
 
 class Batches(Generic[T]):
@@ -42,7 +42,7 @@ class Batches(Generic[T]):
     ) -> None:
         """Take the function that runs a batch, and the verb to name it by: its items may belong to several verbs.
 
-        `size_of` tells how many bytes of an item are sent, if it may be large. A batch of at least `fewest_beside`
+        `size_of` returns how many bytes of an item are sent, if it may be large. A batch of at least `fewest_beside`
         items begins while others are in flight.
         """
         self._verb = verb
@@ -64,7 +64,7 @@ class Batches(Generic[T]):
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether none is collected or in flight."""
+        """Tell whether no item is collected or in flight."""
         return not self._collected and self._under_way == 0
 
     def add(self, item: T) -> "asyncio.Future[Any]":

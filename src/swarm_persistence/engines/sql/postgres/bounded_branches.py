@@ -1,7 +1,7 @@
-"""Writes the first ready tasks of some types from a lower bound on, for claims that step over nothing before it.
+"""Writes the query for the first ready tasks of some types above a lower bound, for claims that skip dead entries.
 
-A task that has become ready when it was stored lies behind the bound of its priority. The others are found by an index
-of their own, wherever they are: see version 12 of the schema.
+Most tasks have been ready since they were stored, and lie above the bound of their priority. The others are found
+through an index of their own, wherever they are: see version 12 of the schema.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ _READY = next(
 _IS_READY = f"status = 'pending' AND {UNMET_DEPENDENCIES} = ANY('{{0}}') AND {IS_DELAYED} = false"
 
 _MOST_TYPES = 8
-"""Each is looked for in both indexes, at each priority."""
+"""Each type is searched in both indexes, at each priority."""
 
 
 def types_of_claim(query: Query[Any]) -> tuple[ColumnValue, ...]:
-    """Return the types of a claim that takes ready tasks of some types, the most urgent first; else nothing."""
+    """Return the types of a claim of ready tasks by type in order of urgency; empty for any other claim."""
     ready, others = query.conditions[: len(_READY)], query.conditions[len(_READY) :]
     if query.table is not TASKS or query.order != _ORDER or ready != _READY or len(others) != 1:
         return ()
@@ -48,12 +48,12 @@ def types_of_claim(query: Query[Any]) -> tuple[ColumnValue, ...]:
 
 
 def of_types(query: Query[Any], types: tuple[ColumnValue, ...]) -> Query[Any]:
-    """Return the query of such a claim, of one type as of several."""
+    """Return the query of such a claim, in one form for one type and for several."""
     return msgspec.structs.replace(query, conditions=(*_READY, Condition("task_type", "IN", types)))
 
 
 def bounded_branches(dialect: PostgresDialect, count: int, most: int, marks: Marks) -> str:
-    """Return the text of the first rows of this number of types; its placeholders take `bounded_values`."""
+    """Return the text that selects the first rows of so many types; its placeholders take `bounded_values`."""
     # Values that the planner does not know: it would plan each claim anew if it took those it knows for fewer rows.
     types = [f"(SELECT {marks.next()}::text)" for _ in range(power_of_two(count))]
     limit = f"LIMIT (SELECT {most})"
@@ -63,7 +63,7 @@ def bounded_branches(dialect: PostgresDialect, count: int, most: int, marks: Mar
 
 
 def bounded_values(types: Sequence[ColumnValue], bounds: Sequence[int]) -> list[ColumnValue]:
-    """Return the types, with nulls that fill up their number, and the lower bound of each priority."""
+    """Return the types, padded with nulls, and the lower bound of each priority."""
     return [*types, *[None] * (power_of_two(len(types)) - len(types)), *bounds]
 
 

@@ -1,4 +1,4 @@
-"""Collects the claims of one event loop: those that can be made together are one statement."""
+"""Collects the claims of one event loop; compatible ones share a statement."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -16,11 +16,11 @@ from swarm_persistence.errors import StorageError
 _MOST_ROWS = 512
 """How many rows one statement claims at most."""
 _MOST_SHAPES = 100
-"""How many kinds of claims are remembered of which none is in flight."""
+"""How many kinds of claims are cached while none of them is in flight."""
 
 
 class _Request:
-    """A claim, and where to tell of it if its caller has given up."""
+    """A claim, and the callback for its results if its caller was cancelled."""
 
     __slots__ = ("is_told", "on_abandoned", "plan", "verb")
 
@@ -40,7 +40,7 @@ _Item = tuple[_Request, "asyncio.Future[Any]"]
 
 
 class ClaimBatches:
-    """The claims that are collected or in flight, by what those have in common that are made together."""
+    """The claims that are collected or in flight, grouped by what claims must have in common to share a statement."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ClaimBatches:
         return sum(batches.waiting for batches in self._batches.values())
 
     def add(self, plan: ClaimPlan, shape: Hashable, on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
-        """Make a claim of this shape, and tell of results whose caller was cancelled."""
+        """Make a claim of this shape; `on_abandoned` receives the results if the caller was cancelled."""
         batches = self._batches.get(shape)
         if batches is None:
             if len(self._batches) >= _MOST_SHAPES:
@@ -108,7 +108,7 @@ class ClaimBatches:
         _answer(request, caller, results)
 
     async def _claim_together(self, operation: PendingOperation, group: list[_Item]) -> list[_Item]:
-        """Claim for several callers, and return the items that got nothing while others did: there may be more rows."""
+        """Claim for several callers; return the items that got nothing while others did, as there may be more rows."""
         plan = ClaimPlan.together([request.plan for request, _ in group])
         try:
             brought_up, found = await self._claims.run(operation, plan)
@@ -138,7 +138,7 @@ class ClaimBatches:
 
 
 def _split(items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
-    """Return the first ones, as many as one statement claims for, and the others."""
+    """Split off the first items, as many as one statement can claim for."""
     rows = 0
     for place, (request, _) in enumerate(items):
         rows += request.plan.most

@@ -1,4 +1,4 @@
-"""Compiles claims for PostgreSQL: they step over the rows that others hold, along indexes, by plans that are kept."""
+"""Compiles claims for PostgreSQL: they skip rows that others have locked, follow indexes, and keep their plans."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,9 +35,9 @@ from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
 
 _LARGEST_BOUND = 1024
 _OFTEN_HELD = 128
-"""How many of the first rows of several types other claims may hold. A server before version 17 reads them all."""
+"""How many of the first rows of several types other claims may hold; a server before version 17 reads all of them."""
 _OFTEN_HELD_OF_EACH = 32
-"""The same of those behind a lower bound, of which it reads as many of each priority."""
+"""The same above lower bounds, where so many rows of each priority are read."""
 _MOST_HELD = 10_000
 
 
@@ -66,13 +66,13 @@ class ClaimCompiler(Compiler):
         unless: Sequence[Query[Any]] = (),
         bounds: Sequence[int] | None = None,
     ) -> Compiled:
-        """Return the text of a claim that can be undone, and that takes nothing if another query finds any row.
+        """Return the text of a claim that can be undone, and that takes nothing if the query `due` matches any row.
 
-        It gives each row with what the changed columns held before, and then three columns more. The first is null for
-        a row; without any it says why: `due` if the other query finds any; `cut` if there may be rows behind all that
-        others hold, as a wide one finds out. The second is the size of the table: see `Connection.table_has`. The
-        third is how many entries of the index of types it has walked over, or null: see `LowerBounds`. With lower
-        bounds, it begins at these.
+        Each row comes with the previous values of the changed columns, followed by three columns. The first is null for
+        a claimed row; without one it gives the reason: `due` if that query matches, `cut` if there may be rows behind
+        all that others hold, which a wide claim finds out. The second is the size of the table: see
+        `Connection.table_has`. The third is how many entries of the index of types the claim has walked over, or null:
+        see `LowerBounds`. With lower bounds, the claim begins at these.
         """
         return self._claim(query, changes, due, _held(is_wide, bounds), unless=unless, bounds=bounds)
 
@@ -86,9 +86,10 @@ class ClaimCompiler(Compiler):
         unless: Sequence[Query[Any]] = (),
         bounds: Sequence[int] | None = None,
     ) -> tuple[str, Values]:
-        """Return the text of such a claim for several callers: of one change for each row, all of one shape.
+        """Return the text of such a claim for several callers: one change for each row, all of one shape.
 
-        The rows are given out in their order; behind its sequence, each has the place of its change, counted from 1.
+        Rows are assigned to the changes in order; after its sequence, each has the position of its change, counted from
+        1.
         """
         together = msgspec.structs.replace(query, limit=len(changes))
         held = _held(is_wide, bounds)
@@ -205,8 +206,9 @@ class ClaimCompiler(Compiler):
     def _conditions(self, query: Query[Any], marks: Marks) -> list[str]:
         """Return the texts of a query's conditions.
 
-        The index of the types holds ready rows only, in an order that a claim of any type has no use for. The planner
-        would read and sort all of them, as soon as it takes them for one: it is not to see that they are ready.
+        The index of types holds ready rows only, in an order that is of no use to a claim of any type. As soon as the
+        planner recognizes that all wanted rows are ready, it would read and sort that whole index, so this is hidden
+        from it.
         """
         counts = []
         if self._is_estimable(query):
@@ -222,10 +224,11 @@ class ClaimCompiler(Compiler):
         return self.dialect.is_literal(table, condition) and table.column(condition.field).kind is Kind.COUNT
 
     def _union_of(self, merge: Merge, most: int, marks: Marks) -> str:
-        """Return the text of the first rows of several queries in their common order.
+        """Return the text that merges the first rows of several queries in their common order.
 
-        An index gives those of each in this order. The server takes each row from the query that is ahead, and only as
-        many as are asked for. Each query has a limit of its own: it is planned alone, and else for all of its rows.
+        An index yields the rows of each query in this order. The server takes each row from the query that is ahead,
+        and no more than requested. Each query has a limit of its own, without which it would be planned for all of its
+        rows.
         """
         order = merge.rest.full_order
         names = dict.fromkeys((SEQUENCE, merge.field, *(term.field for term in order)))
@@ -241,11 +244,11 @@ class ClaimCompiler(Compiler):
     def _merged(self, merge: Merge, choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks the rows of a union.
 
-        Each is locked before the next one is asked for: so no more are locked than claimed. The conditions stand here
-        as well: of a row that was changed before it could be locked, the server looks at this join again, with the
-        row of `heads` that it has. (It would read all of a union that stood in its place.) They are hidden from the
-        planner: statistics that are missing, or from before many rows became ready, tell of one such row, and it would
-        read all of them by a partial index, for each row of `heads`, instead of the one of its number.
+        Each row is locked before the next one is read, so no more are locked than claimed. The conditions are repeated
+        here: if a row was changed before it could be locked, the server evaluates this join again with the row of
+        `heads` that it has. (A union in place of `heads` would be read in full.) They are hidden from the planner: with
+        statistics that are missing, or older than many of the ready rows, it expects a single match, and for each row
+        of `heads` would read a whole partial index instead of looking up the sequence.
         """
         table = merge.rest.table
         conditions = [f"{quoted(merge.field)} = {of_head(merge.field)}"]
@@ -261,9 +264,9 @@ class ClaimCompiler(Compiler):
         ]
 
     def _is_estimable(self, query: Query[Any]) -> bool:
-        """Tell whether the planner can say how many rows fulfil the conditions.
+        """Tell whether the planner can estimate how many rows fulfil the conditions.
 
-        It knows nothing of what a partial index on an expression holds, and takes a two-hundredth for equal.
+        It has no statistics for a partial index on an expression, and assumes that one in two hundred rows is equal.
         """
         return not any(self.dialect.has_any_length(condition.field) for condition in query.conditions)
 
@@ -276,7 +279,7 @@ def _held(is_wide: bool, bounds: Sequence[int] | None) -> int:
 
 
 def _bound_of(query: Query[Any]) -> int | None:
-    """Return a number that a query's rows do not exceed, the same for many limits; `None` if it should not be told."""
+    """Return an upper bound of a query's rows, shared by many limits; `None` if the text should have none."""
     if not query.limit or query.limit > _LARGEST_BOUND or query.offset:
         return None
     return power_of_two(query.limit)

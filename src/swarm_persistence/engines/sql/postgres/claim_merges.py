@@ -17,7 +17,7 @@ class Merge(NamedTuple):
 
 
 def merge_of(query: Query[Any], fewest: int = 2) -> Merge | None:
-    """Split a query; return `None` for one that asks for fewer values, or should be left whole."""
+    """Split a query; return `None` if it has fewer values than `fewest`, or is better left whole."""
     branches = split_for_merge(query)
     if branches is None or len(branches) < fewest:
         return None

@@ -1,4 +1,4 @@
-"""The parts of a claim's text that depend on no condition: what it chooses, within what bounds, and what it gives."""
+"""The parts of a claim's text that depend on no condition: choice, bounds and result."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ BEFORE = """\
 SELECT walked_index, pg_stat_get_xact_tuples_returned(walked_index) AS entries
   FROM (VALUES (to_regclass('{index}')::oid)) AS walked (walked_index)"""
 _WALKED = "(SELECT pg_stat_get_xact_tuples_returned(walked_index) - entries FROM before)"
-"""The entries of the index of types that a claim has walked over: what is counted then, and before it begins."""
+"""Counts the entries of the index of types that a claim walks over, by a count before and one after it."""
 
 _ANSWER = """\
 SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
@@ -19,7 +19,7 @@ FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
 
 
 class Choice(NamedTuple):
-    """What a choice gives beside the sequences of rows: what some columns held; and what it depends on."""
+    """What a choice returns beside the sequences of rows (previous values of columns), and its guards."""
 
     kept: list[str]
     guards: list[str]
@@ -58,16 +58,16 @@ def of_head(name: str) -> str:
 
 
 def unknown(limit: int) -> str:
-    """Return a limit that the planner does not know, and takes for a tenth of all rows."""
+    """Return a limit that the planner cannot see; it assumes a tenth of all rows."""
     return f"(SELECT {limit})"
 
 
 def bounded(lines: list[str], bound: int | None, is_estimable: bool, marks: Marks) -> list[str]:
-    """Return the text of a choice, bounded by a number in the text.
+    """Return the text of a choice, limited by a number in the text.
 
-    Of a limit that it does not know, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
-    than keep a plan that looks so dear, and that takes as long as the claim itself. Where it takes rows for much fewer
-    than they are, a tenth of them is what leads it along the index.
+    For a limit that it cannot see, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
+    than keep a plan that looks expensive, and planning takes as long as the claim itself. If it underestimates the
+    number of rows, that tenth is what makes it choose the index.
     """
     if bound is None:
         return lines

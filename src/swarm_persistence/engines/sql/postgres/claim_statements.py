@@ -1,4 +1,4 @@
-"""Claims that stand alone: statements that take the place of a transaction, and commit by themselves."""
+"""Claims as single statements, which replace a transaction and commit by themselves."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Self
@@ -19,11 +19,11 @@ from swarm_persistence.schema.tables import SEQUENCE
 _MOST_SHARED = 64
 """A claim of more rows than this has a statement of its own."""
 _OTHERS = 3
-"""How many columns a claim gives beside those of its rows."""
+"""How many columns a claim returns in addition to those of its rows."""
 
 
 class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
-    """Claims in a statement that commits; gives the records, or `None` if another query finds any row."""
+    """Claims in a statement that commits; gives the records, or `None` if the query `due` matches any row."""
 
     compiler: ClaimCompiler
     claim: Claim[Any]
@@ -39,7 +39,7 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
         return await self._given(connection, rows)
 
     async def _claimed_from_bounds(self, connection: Connection) -> list[Any] | None:
-        """Claim what stands behind the lower bounds; give `None` if there are none, or nothing."""
+        """Claim above the lower bounds; give `None` if there are no bounds, or no rows above them."""
         bounds = self.bounds.of(self.claim.query)
         if bounds is None:
             return None
@@ -78,7 +78,7 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
             raise
 
     async def _undo(self, connection: Connection, row: Any) -> None:
-        """Give a claimed row back what it held before, unless it was changed since."""
+        """Restore the previous values of a claimed row, unless it has changed since."""
         table, names = self.claim.query.table, [*self.claim.changes]
         changes = dict(zip(names, row[-_OTHERS - len(names) : -_OTHERS], strict=True))
         claimed = tuple(Condition(name, "=", row[table.positions[name]]) for name in (SEQUENCE, "version"))
@@ -86,7 +86,7 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
 
 
 class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
-    """Claims for several callers, as if one had come after the other.
+    """Claims for several callers, as if they had claimed one after another.
 
     For each claim that got any rows, it gives its place and the records, or the error of one that cannot be read.
     """
@@ -132,7 +132,7 @@ class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
 
 
 class ClaimPlan:
-    """Writes that bring rows up to date and then claim some: statements that stand alone, each of which commits."""
+    """Writes that do upkeep on rows and then claim some, as single statements that commit one by one."""
 
     def __init__(
         self, compiler: ClaimCompiler, bounds: LowerBounds, upkeep: Upkeep[Any], claims: Sequence[Claim[Any]]
@@ -146,7 +146,7 @@ class ClaimPlan:
 
     @classmethod
     def of(cls, compiler: ClaimCompiler, bounds: LowerBounds, steps: Sequence[Step]) -> "ClaimPlan | None":
-        """Return the plan of a write, if that is what it does; a row can be given back by its version only."""
+        """Return the plan of a write, if it is such a claim of a versioned model: undoing a claim needs the version."""
         match steps:
             case [Upkeep() as upkeep, Claim() as claim] if claim.query.table.is_versioned:
                 return cls(compiler, bounds, upkeep, (claim,))
@@ -160,7 +160,7 @@ class ClaimPlan:
 
     @property
     def shape(self) -> Hashable | None:
-        """Return what claims have in common that can be made together; `None` if this one cannot."""
+        """Return what claims must have in common to share a statement; `None` if this one cannot share."""
         claim = self._claims[0]
         query = claim.query
         if not query.limit or query.limit > _MOST_SHARED or query.offset:

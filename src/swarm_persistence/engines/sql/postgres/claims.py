@@ -1,4 +1,4 @@
-"""Claims the next rows in one statement, as long as nothing must be brought up to date before."""
+"""Claims the next rows in one statement, unless some upkeep is due first."""
 
 import asyncio
 from typing import Any
@@ -12,16 +12,16 @@ from swarm_persistence.engines.steps import Upkeep
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1
 _MOST_RETRIES = 6
-"""After that, a claim gives what it has: the upkeep may be held by a caller's transaction."""
+"""After that, a claim returns what it has: a caller's transaction may hold rows that the upkeep needs."""
 _LONGEST_LEAD_SECONDS = 0.5
-"""How long claims go on with what an upkeep has brought, if it has left more."""
+"""How long claims go on without upkeep after one that has left more to do."""
 
 
 class Claims:
-    """The claims of one event loop. Of those that find the same upkeep due, one does it for all.
+    """The claims of one event loop; of those that find the same upkeep due, one does it for all.
 
-    One that was cut at its limit has brought more than these claims take. So as many claims as half of that limit go on
-    without another one; what they do not consider is what the limit has kept from those before them, too.
+    An upkeep that stopped at its limit has made more rows ready than these claims take. So half as many claims as the
+    limit go on without another upkeep; the limit withheld the rest from the claims before them as well.
     """
 
     def __init__(self, retrier: Retrier) -> None:
@@ -31,7 +31,7 @@ class Claims:
         """How many claims go on without an upkeep, and until when."""
 
     async def run(self, operation: PendingOperation, plan: ClaimPlan) -> list[Any]:
-        """Give the results of the upkeep and the claim."""
+        """Run the upkeep, if due, and the claim; return their results."""
         if self._takes_from_lead(plan):
             (records,) = await self._retrier.write(operation, plan.claim)
             if records:
@@ -64,7 +64,7 @@ class Claims:
         return False
 
     async def _bring_up_to_date(self, operation: PendingOperation, plan: ClaimPlan) -> int | None:
-        """Return how many rows were changed, by this claim or by one that does the same now; `None` if that failed."""
+        """Return how many rows the upkeep changed, by this claim or a concurrent equal one; `None` if it failed."""
         under_way = self._under_way.get(plan.kind)
         if under_way is not None:
             return await asyncio.shield(under_way)

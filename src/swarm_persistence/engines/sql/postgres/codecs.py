@@ -25,9 +25,9 @@ async def set_codecs(connection: asyncpg.Connection) -> None:
 
 
 async def learn_arrays(connection: asyncpg.Connection) -> None:
-    """Make the driver introspect the types of arrays now, in one transaction, not when a statement first has some.
+    """Make the driver introspect array types now, in one transaction, instead of when a statement first uses one.
 
-    Its query takes two round trips, between which a pooler would switch to another session.
+    The introspection takes two round trips, between which a pooler would switch to another session.
     """
     async with connection.transaction():
         await connection.prepare(f"SELECT {', '.join(f'NULL::pg_catalog.{type}[]' for type in ARRAY_TYPES)}", name="")

@@ -1,6 +1,6 @@
 """Comments that name the verb of a statement, in sqlcommenter's format.
 
-A text has one comment for each verb, so that it is prepared once for each of them and not at every call.
+The comment names nothing but the verb, so that a text is prepared once per verb and not at every call.
 """
 
 from contextvars import ContextVar

@@ -29,7 +29,7 @@ _LOCK_TIMEOUT = "100ms"
 WRITING = 1398231634
 """The upper half of the keys of the shared advisory locks of transactions with savepoints: see `following`.
 
-No other program's locks have it; nor has the lock of version 5 of the schema, which ends in 3.
+It differs from the keys of other programs, and from that of version 5 of the schema, which ends in 3.
 """
 
 
@@ -127,7 +127,7 @@ class PostgresCompiler(ClaimCompiler):
         )
 
     def insert_one_unless(self, table: Table[Any], field: str) -> str:
-        """Return the text that adds a row if no other one holds its value in this field; it gives the sequence."""
+        """Return the text that adds a row unless another one has its value in this field; it returns the sequence."""
         marks = Marks(self.dialect)
         mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
         names, values = [*mark_of], [*mark_of.values()]
@@ -143,10 +143,12 @@ class PostgresCompiler(ClaimCompiler):
         )
 
     def insert_one_unless_held(self, table: Table[Any], field: str) -> tuple[str, str]:
-        """Return the text that adds a row if no other one holds its value in this field, and one that looks for those.
+        """Return the text that adds a row unless another one has its value in this field, and one that looks for such
+        rows.
 
-        No index says what a conflict is: those of a partitioned table are its partitions' own. The first gives the
-        sequence or 0, and whether a row held the value before; the other one, whether a row holds a value, and an id.
+        ON CONFLICT cannot be used: unique indexes of a partitioned table belong to its partitions. The first text
+        returns the sequence or 0, and whether a row had the value before; the other whether a row has a value, and an
+        id.
         """
         marks = Marks(self.dialect)
         mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
@@ -177,13 +179,13 @@ class PostgresCompiler(ClaimCompiler):
         )
 
     def lock_tables(self) -> str:
-        """Return the text that keeps all tables and their parts from being dropped, and others from nothing else."""
+        """Return the text that prevents all tables and partitions from being dropped, and blocks nothing else."""
         return f"LOCK TABLE {', '.join(map(self.dialect.table, TABLES))} IN ACCESS SHARE MODE"
 
     def make_room(self) -> str:
-        """Return the text that lets a partitioned table of a name hold a sequence, and waits for its writers.
+        """Return the text that lets the partitioned table of a name hold a sequence, and waits for its writers.
 
-        Rows that bring their numbers may go to any partition: no other transaction may add the same ids meanwhile.
+        Rows with given sequences may go to any partition, so no other transaction may add the same ids meanwhile.
         """
         schema = self.dialect.schema
         return (
@@ -221,7 +223,7 @@ class PostgresCompiler(ClaimCompiler):
         return f"  SELECT next.* FROM heads CROSS JOIN LATERAL (\n{head}\n  ) AS next"
 
     def _of_heads(self, query: Query[Any], fields: Sequence[str], marks: Marks) -> str:
-        """Return the text that reads the heads, and the first row of each value that begins like a long one."""
+        """Return the text that reads the heads, and the first row of each value that shares a long prefix with one."""
         field = quoted(query.order[0].field)
         is_long = f"char_length(heads.{field}) >= {INDEXED_CHARACTERS}"
         name, where = self.dialect.table(query.table), where_text(query, marks)
@@ -269,7 +271,7 @@ WHERE completed IS NOT NULL
 RETURNING id, {SEQUENCE}"""
 
     def mark_as_writer(self) -> str:
-        """Return the text that lets watchers wait for this transaction, even if it has undone all of its writes."""
+        """Return the text that makes watchers wait for this transaction, even if it rolls back all of its writes."""
         return f"SELECT pg_advisory_xact_lock_shared(({WRITING}::bigint << 32) | {self._oid(TASKS)})"
 
     def _oid(self, table: Table[Any]) -> str:

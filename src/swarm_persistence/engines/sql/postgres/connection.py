@@ -23,10 +23,10 @@ from swarm_persistence.engines.sql.postgres.statements import (
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
 
 _SMALL_TABLE_BYTES = 65_536
-"""A table up to this size is read as a whole in no time."""
+"""A table up to this size is scanned in negligible time."""
 
 _MOST_FAILED_CHECKS = 2
-"""More than one: a statement may have ended just before the check, with its answer in flight."""
+"""More than one, since a statement may have ended just before the check, with its answer in flight."""
 
 
 class Connection:
@@ -43,8 +43,8 @@ class Connection:
     ) -> None:
         """Take a connection.
 
-        It owns its session unless it is pipelined: then a pooler may lend that to other clients between two
-        transactions. `is_at_work` asks on another connection whether the server runs a statement.
+        It owns its session unless it is pipelined: then a pooler may lend it to other clients between two
+        transactions. `is_at_work` checks on another connection whether the server runs a statement.
         """
         self.driver = driver
         self._is_running = is_running
@@ -124,10 +124,10 @@ class Connection:
         return rows
 
     def table_has(self, name: str, size: int) -> None:
-        """Learn the size of a table; if it has grown much, all connections are to prepare their statements anew.
+        """Take note of a table's size; if it has grown much, have all connections prepare their statements anew.
 
-        The server keeps the plan that was best when it made it: for a small table, to read and sort all of it. It
-        makes another one only after an ANALYZE, which may come a minute after many rows.
+        The server keeps the plan that was best when it was made: for a small table, reading and sorting all of it. It
+        replaces the plan only after an ANALYZE, which may come a minute after many inserts.
         """
         least = self._sizes[name] = min(self._sizes.get(name, size), size)
         if size > 2 * max(least, _SMALL_TABLE_BYTES):

@@ -46,14 +46,14 @@ class UnreachableError(Exception):
     """No server could be used; `failure` is the error for the caller."""
 
     def __init__(self, failure: StorageError, *, is_hopeless: bool) -> None:
-        """Keep the failure; a hopeless one is not worth a retry."""
+        """Keep the failure; `is_hopeless` says that a retry would fail as well."""
         super().__init__(failure.message)
         self.failure = failure
         self.is_hopeless = is_hopeless
 
 
 class Connector:
-    """Opens connections, and remembers what it has learnt of the servers."""
+    """Opens connections, and caches what it learns about the servers."""
 
     def __init__(self, target: PostgresUrl, settings: PostgresSettings) -> None:
         self.target = target
@@ -66,7 +66,7 @@ class Connector:
         self._was_reached = False
         self._first = 0
         self.outage: Outage | None = None
-        """Set while no server answers, once one did."""
+        """Set while no server answers, if one has answered before."""
 
     @property
     def owns_sessions(self) -> bool:

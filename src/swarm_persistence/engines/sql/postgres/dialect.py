@@ -131,9 +131,9 @@ class PostgresDialect(Dialect):
         return json_values(test)
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
-        """Return conditions of which the planner can use only the one that names the row.
+        """Return conditions of which the planner can use only the one on the id.
 
-        With stale statistics, from before many tasks were claimed, an index for the others seems empty and as cheap.
+        With statistics from before many tasks were claimed, an index for the other conditions seems empty and as cheap.
         The planner would scan all of it for each change of a row.
         """
         others = [condition for other, condition in enumerate(conditions) if other != place]
@@ -144,7 +144,7 @@ class PostgresDialect(Dialect):
         return f"octet_length({quoted(column.name)}::text)" if column.kind in JSON_KINDS else super().size(column)
 
     def whole_sum(self, name: str) -> str:
-        """Return the sum of a whole number as one: of a bigint, it would be a decimal number."""
+        """Return the sum of a whole number as a bigint; that of a bigint would be numeric."""
         return f"{super().whole_sum(name)}::bigint"
 
     def literal(self, column: Column, value: object) -> str:

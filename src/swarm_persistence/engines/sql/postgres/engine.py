@@ -321,7 +321,7 @@ class PostgresEngine(LineBackupEngine):
             raise error.failure from error
 
     def on_a_connection(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
-        """Run some work on a connection; retry it after a lost connection or a deadlock where that is safe."""
+        """Run some work on a connection; retry it after a lost connection or a deadlock if that is safe."""
         return self._loop_engine().order(work)
 
     def _loop_engine(self) -> LoopEngine:

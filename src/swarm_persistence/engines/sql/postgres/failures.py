@@ -29,7 +29,7 @@ class RetryDecision(Enum):
 _REPEATABLE = {"40001", "40P01"}
 """Serialization failure, deadlock."""
 _CROWDED = "53200"
-"""Out of memory: mostly that of the lock table, which other transactions fill at the moment."""
+"""Out of memory: mostly of the lock table, which other transactions fill at the moment."""
 _UNFIT = {"25006", "57P03", "53300"}
 """Read-only server; one that starts or stops; one with too many connections."""
 _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
@@ -37,8 +37,8 @@ _LOST = {"57P01", "57P02", "57P05", "25P03", "25P04"}
 _ABOUT_VALUES = {"22", "23", "P0"}
 """Classes of SQLSTATEs: data exception, integrity constraint violation, what a trigger raises."""
 _WITHOUT_PARTITION = {"ExecFindPartition", "ExecPartitionCheckEmitError"}
-"""The server's routines that find a row without a partition. Its SQLSTATE is that of a check, which a trigger may raise
-as well, with whatever names it likes.
+"""The server's routines that report a row without a partition. The SQLSTATE is that of a check constraint, which a
+trigger may raise as well, with any names.
 """
 _READ_IT_BACK = "so the write may or may not have been stored; read it back before you repeat it"
 _CAUSES = {

@@ -1,4 +1,4 @@
-"""Writes values as a table that a statement joins: an array for each column, so that one text serves any number."""
+"""Passes values as a table that a statement joins: one array per column, so that one text serves any number of rows."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from swarm_persistence.schema.tables import Column, Kind, Table
 
 
 class GivenMarks(Marks):
-    """Names the columns of such a table instead of marking one value each."""
+    """Names the columns of such a table in place of placeholders."""
 
     def next(self) -> str:
         return f"v{next(self._positions)}"

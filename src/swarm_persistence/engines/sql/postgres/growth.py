@@ -1,4 +1,4 @@
-"""The growth of a pool: it opens connections for waiting callers, and leaves the last ones of a server to others.
+"""The growth of a pool: opens connections for waiting callers, and leaves the last ones of a server to other processes.
 
 A pool with one connection can serve all callers. So a refused connection fails no call; it is retried with backoff. And
 a pool that finds the server nearly full closes half of its connections, so that every process can have one.
@@ -29,7 +29,7 @@ _BETWEEN_CHECKS_SECONDS = 0.5
 
 
 class GrowingPool(LimitedPool, Protocol):
-    """What the growth of a pool uses of it."""
+    """The part of a pool that its growth uses."""
 
     loop: asyncio.AbstractEventLoop
     is_closed: bool
@@ -78,7 +78,7 @@ class Growth:
         self._timer: asyncio.TimerHandle | None = None
         self._next_check = 0.0
         self.surplus = 0
-        """How many connections are to be closed, so that other processes can have one."""
+        """How many connections to close, so that other processes can open one."""
         self.trouble: StorageError | None = None
         """Why the last attempt to open a connection failed."""
 

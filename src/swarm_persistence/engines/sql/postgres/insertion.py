@@ -24,10 +24,10 @@ from swarm_persistence.errors import ConflictError
 from swarm_persistence.schema.tables import Table
 
 LARGEST_INSERT = 2000
-"""Rows in one INSERT: enough that a round trip does not count, and few enough that the server need not hold much."""
+"""Rows in one INSERT: enough to amortize a round trip, few enough that the server need not hold much."""
 
 _MOST_MARKED = 8
-"""How many rows with large values are sent without arrays, which the driver copies once more, all in one go."""
+"""How many rows with large values are sent without arrays: the driver copies an array once more, all in one go."""
 
 
 class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
@@ -74,7 +74,7 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
     def may_be_shared(self) -> bool:
         """Tell whether rows of other puts may go into its statement: no value is large, and the ids are in order.
 
-        Else the statement may need a right to the table's sequence, which others do not need.
+        If ids are not in order, the statement needs a privilege on the table's sequence, which the others do not.
         """
         return self._is_sorted and not any(map(self._is_large, self.rows))
 

@@ -1,8 +1,8 @@
-"""The SQL of a test of JSON on PostgreSQL.
+"""The SQL of a JSON test on PostgreSQL.
 
-No function there reads JSON with a NUL in any of its texts. Where there may be one, a NUL and the character U+0001
-become two characters each, in the keys and texts to find as well: equal texts stay equal, and their order stays. All
-other JSON is read as it is, which has neither of them.
+PostgreSQL's functions refuse JSON with a NUL in any of its texts. Where there may be one, a NUL and the character
+U+0001 are both replaced by two characters, in the searched keys and texts as well: equal texts stay equal, and their
+order is kept. All other JSON, which has neither, is read as it is.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,16 +42,16 @@ from swarm_persistence.schema.tables import TABLES
 T = TypeVar("T")
 
 _CLOSING_CHECK_SECONDS = 1.0
-"""How long an operation that no server can be reached for delays the end."""
+"""How long an operation delays the close while no server can be reached."""
 _LONGEST_UNATTENDED_SECONDS = 2.0
-"""How long operations delay the end whose callers were cancelled: their server may never answer."""
+"""How long operations whose callers were cancelled delay the close: the server may never answer."""
 _FEWEST_BESIDE = 64
-"""So many changes of rows are a statement of their own beside one in flight: the driver and the server work at once."""
+"""So many row changes start a further statement beside one in flight, so that driver and server work in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedState:
-    """What all event loops share of one schema."""
+    """The state of one schema that all event loops share."""
 
     settings: PostgresSettings
     pools: ConnectionPools
@@ -135,7 +135,7 @@ class LoopEngine:
         return delivered(writing, on_abandoned)
 
     def read(self, read: Read[T]) -> Awaitable[T]:
-        """Do a read; those of an id that are asked for in one tick are one statement, as are equal ones of one row."""
+        """Run a read; reads by id that are requested in one tick share a statement, as do equal reads of one row."""
         if type(read) is Get:
             return self._readers[read.table.name].add(read.id)
         if type(read) is IsAny or (type(read) is Values and read.query.limit == 1):
@@ -147,11 +147,11 @@ class LoopEngine:
         return self._shared_reads.add(key, statement)
 
     def do_read(self, statement: Statement) -> Awaitable[Any]:
-        """Do something that changes nothing."""
+        """Run a statement that changes nothing."""
         return self.pending.start(lambda operation: self._retrier.read(operation, statement), is_write=False)
 
     def order(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
-        """Do some work on a connection."""
+        """Run some work on a connection, and retry it where that is safe."""
         return self.pending.start(
             lambda operation: self._retrier.make(operation, lambda attempt: work(attempt.connection)), is_write=True
         )
@@ -181,7 +181,7 @@ class LoopEngine:
         self.notifications.listen(self.settings.schema, self._shared.watches)
 
     def claimed(self, tables: set[str]) -> None:
-        """Wake the watches as `committed` does; those of other processes are in no hurry, as no task became ready."""
+        """Wake the watches as `committed` does, but those of other processes later, as no task became ready."""
         self.committed(tables, is_urgent=False)
 
     def committed(self, tables: set[str], *, is_urgent: bool = True) -> None:
@@ -215,13 +215,13 @@ class LoopEngine:
         self._on_end(self)
 
     async def _write_independently(self, step: IndependentWrites) -> list[Any]:
-        """Run writes that stand for themselves: those of equal shape share a statement."""
+        """Run independent writes; those of equal shape share a statement."""
         return [[*await asyncio.gather(*map(self.write, step.writes))]]
 
     async def _deliver_independently(
         self, step: IndependentWrites, rest: Sequence[Step], on_abandoned: OnAbandoned
     ) -> list[Any]:
-        """Run such writes, and beside them the rest, whose results are abandoned if one of them fails."""
+        """Run such writes concurrently; if one fails, the results of the others are abandoned."""
 
         def abandoned(results: list[Any] | None) -> None:
             on_abandoned(None if results is None else [[], *results])
@@ -344,7 +344,7 @@ class LoopEngine:
             self._write_lock.release_shared()
 
     async def _acquire(self, acquire: Callable[[float], Awaitable[None]]) -> None:
-        """Acquire the write lock; if it does not come free since no server can be reached, say so."""
+        """Acquire the write lock; if that times out while no server can be reached, raise the error of the outage."""
         try:
             await acquire(time.monotonic() + self.settings.connection_timeout)
         except PoolError as error:
@@ -354,7 +354,7 @@ class LoopEngine:
             raise outage.failure_of_a_wait(self.settings) from error
 
     async def _finish_pending(self) -> None:
-        """Wait for the operations in flight: briefly for what no server can be reached for, or no caller waits for."""
+        """Wait for the operations in flight; only briefly if no server can be reached, or no caller waits."""
         deadline = time.monotonic() + self.settings.connection_timeout
         unattended_until = time.monotonic() + _LONGEST_UNATTENDED_SECONDS
         while self.pending and (rest := deadline - time.monotonic()) > 0:

@@ -1,9 +1,9 @@
-"""Remembers where ready tasks begin, so that claims need not walk over what those before them have left.
+"""Remembers where ready tasks begin, so that claims need not walk over the dead index entries of earlier claims.
 
-An index keeps the entries of claimed tasks until VACUUM has cleared them, and another program's open snapshot prevents
-that. So a claim that has walked over many is followed by such as begin where it has ended, for a second or so. Then one
-begins at the front again: it finds what was stored in a transaction that was still open before, or given back by one
-that was rolled back. Meanwhile, such a task waits only if there are others to claim.
+An index keeps the entries of claimed tasks until VACUUM removes them, which another program's open snapshot prevents.
+So after a claim that walked over many entries, the claims of the next second or so begin where it ended. Then one
+begins at the front again: it finds tasks that were stored in a transaction that was still open before, or that a
+rolled-back claim has returned. Meanwhile, such a task waits only if there are others to claim.
 """
 
 import time
@@ -15,19 +15,19 @@ from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, TASKS
 
 _MANY_ENTRIES = 2000
-"""So many take longer, a microsecond each, than to look for the rows of each priority in two indexes."""
+"""Walking over so many entries, at a microsecond each, takes longer than searching two indexes for each priority."""
 _WALKED_FOR_A_ROW = 2
 """The most entries of rows that are ready, of the next type in turn included, or where all are read."""
 _SHORTEST_SECONDS = 1.0
 _SECONDS_FOR_AN_ENTRY = 20e-6
-"""For each one that a claim from the front walks over: that takes about a twentieth of the time, however many."""
+"""The use of bounds, per entry that a claim from the front walks over: that walk then takes a twentieth of the time."""
 _MOST_KINDS = 100
 
 _PRIORITY, _SEQUENCE = TASKS.positions["priority"], TASKS.positions[SEQUENCE]
 
 
 class _Known:
-    """The bounds of claims of one kind, for each priority, and until when they are used."""
+    """The bounds of claims of one kind, one per priority, and until when they are used."""
 
     __slots__ = ("lowest", "until")
 
@@ -43,21 +43,21 @@ class LowerBounds:
         self._known: dict[tuple[Condition, ...], _Known] = {}
 
     def of(self, query: Query[Any]) -> Sequence[int] | None:
-        """Return the bound of each priority, the most urgent first; `None` if a claim is to begin at the front."""
+        """Return the bound of each priority, the most urgent first; `None` if the claim must begin at the front."""
         known = self._known.get(query.conditions)
         if known is None or time.monotonic() >= known.until:
             return None
         return [*known.lowest.values()]
 
     def advance(self, query: Query[Any], rows: Iterable[Any]) -> None:
-        """Learn what a bounded claim has taken: there is no other one before its last row."""
+        """Take note of what a bounded claim took: nothing is left before its last row."""
         known = self._known.get(query.conditions)
         if known is not None:
             priority, sequence = _last_of(rows)
             known.lowest[priority] = max(known.lowest[priority], sequence + 1)
 
     def learn(self, query: Query[Any], rows: Sequence[Any], walked: int) -> None:
-        """Learn what a claim that began at the front has taken, and how many entries it has walked over."""
+        """Take note of what a claim from the front took, and how many entries it walked over."""
         if not rows or walked < _MANY_ENTRIES + _WALKED_FOR_A_ROW * len(rows):
             self._known.pop(query.conditions, None)
             return

@@ -43,7 +43,7 @@ class WriteMarks:
         return ", ".join((SNAPSHOT, *marks)), watched
 
     def moved(self, watched: Sequence[Watches], marks: Sequence[str], snapshot: str) -> list[Watches]:
-        """Return those to whose schemas something may have been committed since the last call."""
+        """Return the watches to whose schemas something may have been committed since the last call."""
         _, _, listed = snapshot.split(":")
         still_open = frozenset(listed.split(",")) if listed else frozenset[str]()
         seen, overtaken = self._seen, self._overtaken

@@ -56,12 +56,12 @@ class Migrator:
     async def migrate(self, connection: Connection, target: int, waits: Waits, report: Report) -> None:
         """Bring the schema to the target version.
 
-        One that is empty, or is to be, changes as a whole or not at all; otherwise each step does.
+        A schema that is empty, or becomes empty, is migrated in one transaction; otherwise each step is atomic.
 
         Raises:
-            MigrationLockedError: another process is at it.
+            MigrationLockedError: another process is migrating the schema.
             MigrationError: the schema is newer than this code, or a step failed.
-            asyncpg.PostgresError: the role has no rights, or the server takes no writes.
+            asyncpg.PostgresError: the role lacks privileges, or the server is read-only.
 
         """
         state = await self._log.read(connection)
@@ -72,7 +72,7 @@ class Migrator:
                 await self._take(connection, moves[0], waits.for_table_locks, report)
 
     def plan(self, state: SchemaState, target: int) -> list[Move]:
-        """Return what leads from a state to the target version, in order.
+        """Return the steps from a state to the target version, in order.
 
         Raises:
             MigrationError: the schema is newer than this code.

@@ -21,7 +21,7 @@ from swarm_persistence.query.task_statuses import IS_UNSUCCESSFUL
 from swarm_persistence.schema.tables import TASK_LINKS, TASKS, UNMET_DEPENDENCIES, M
 
 _MOST_ROWS = 500
-"""More links or tasks than this are stored by statements of their own, as round trips no longer count for them."""
+"""More links or tasks than this are stored by separate statements, as round trips no longer matter then."""
 
 _IS_COMPLETED = Condition("status", "=", TaskStatus.COMPLETED.value)
 
@@ -59,7 +59,7 @@ class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
 def links_and_tasks(
     steps: Sequence[Step], has_key: Callable[[Insert[Any]], bool]
 ) -> tuple[LockRows, list[Insert[TaskLink]], list[Insert[TaskModel]]] | None:
-    """Return what a write that adds tasks and their links locks and adds; `None` if it is anything else."""
+    """Return what a write of new tasks with links locks and adds; `None` for any other write."""
     match steps:
         case [LockRows() as lock, IfNone(query=awaited, then=(IfNone(query=vain, then=then),))]:
             pass
@@ -89,7 +89,7 @@ def _first_inserts(steps: Sequence[Step], model: type[M]) -> Iterator[Insert[M]]
 
 
 def _steps_after_linking(ids: Sequence[str], dependencies: Sequence[str]) -> list[Step]:
-    """Return the steps that leave a task the links to what is not completed, and count them."""
+    """Return the steps that reduce a task's links to dependencies that are not completed, and count them."""
     completed = Query(TASKS, (one_of("id", dependencies), _IS_COMPLETED))
     of_completed = Condition("dependency_id", "IN SUBQUERY", Subquery(completed, "id"))
     return [

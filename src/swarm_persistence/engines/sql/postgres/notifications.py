@@ -1,7 +1,7 @@
 """Notifies other processes of commits, and receives their notifications: by NOTIFY and LISTEN, and by polling.
 
 A notification goes out after the commit and by itself, many commits in one: NOTIFY inside the transaction would let
-commits wait for each other. Should it get lost with its process, a look finds what was written.
+commits wait for each other. If it is lost with its process, a poll finds what was written.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from swarm_persistence.errors import PoolError, StorageError
 
 _BETWEEN_NOTIFICATIONS_SECONDS = 0.01
 _BETWEEN_POLLS_SECONDS = 0.03
-"""Behind a pooler, where LISTEN is not possible: so that others' commits are seen within 50 ms while there are any."""
+"""Behind a pooler, where LISTEN is not possible: commits of others are seen within 50 ms while there are any."""
 _BETWEEN_WAKES_SECONDS = 5.0
 """Behind a pooler, if there were commits that moved no mark: most likely those of other programs."""
 _LONGEST_BETWEEN_POLLS_SECONDS = 0.5
@@ -269,7 +269,7 @@ class Notifications:
         return bool(moved)
 
     async def _poll_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
-        """Do so where LISTEN is not possible: at first, and every few seconds later on, any commit wakes all.
+        """Poll where LISTEN is not possible: at first, and then every few seconds, any commit wakes all watches.
 
         The server may be busy with other programs: only the swarm's own writes keep the polls frequent.
         """

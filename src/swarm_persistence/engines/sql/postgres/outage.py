@@ -1,4 +1,4 @@
-"""A time in which no server can be reached, and its error for callers."""
+"""A period in which no server can be reached, and its error for callers."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from swarm_persistence.errors import PoolError
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """What is known of an outage: which servers, since when, and why."""
+    """An outage: which servers, since when, and why."""
 
     target: str
     since: datetime
@@ -19,11 +19,11 @@ class Outage(msgspec.Struct, frozen=True):
     cause: BaseException
 
     def failure_of_a_wait(self, settings: PostgresSettings) -> PoolError:
-        """Return the error for a caller that has waited for as long as the settings allow."""
+        """Return the error for a caller whose wait has timed out."""
         return self.failure(f"the call has waited for connection_timeout ({settings.connection_timeout:g} s)")
 
     def failure(self, waited: str) -> PoolError:
-        """Return the error for a caller; `waited` says for how long it has waited."""
+        """Return the error for a caller; `waited` is the duration of its wait."""
         since = f"{self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         failure = PoolError(f"{self.target}: no server can be reached since {since}, and {waited}: {self.reasons}")
         failure.__cause__ = self.cause

@@ -13,7 +13,7 @@ ORDER BY made.lower
 
 
 async def detached_parts(connection: Connection, schema: str, table: str) -> list[tuple[str, bool]]:
-    """Return the partitions of a table that are detached or about to be, and which of both. The schema is quoted."""
+    """Return the partitions of a table that are detached, or about to be (`True`). The schema name is quoted."""
     rows = await connection.run(_DETACHED.replace("{schema}", schema), (f"{schema}.{table}", table))
     return [(str(name), bool(is_pending)) for name, is_pending in rows]
 

@@ -3,7 +3,7 @@
 A partition is detached first, which waits for readers and writers of the table and blocks none of them. Then it is
 scanned once more: its rows are counted, and if one was changed meanwhile so that it has to stay, it is attached again.
 
-While a table is turned into a plain one, no partition is dropped, as its rows are being copied.
+While a table is converted to a plain one, no partition is dropped, as its rows are being copied.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -64,8 +64,8 @@ class PartDropping:
     async def run(self) -> AsyncIterator[int]:
         """Drop the partitions, and yield how many rows each one held.
 
-        Drops by several processes may end in a deadlock. What was dropped before one stays dropped, and has to be
-        counted if the drop is repeated.
+        Concurrent drops may end in a deadlock. Partitions dropped before it stay dropped, so count their rows before a
+        retry.
         """
         schema = self._dialect.schema
         if await is_made_whole(self._connection, schema, self._table.name):

@@ -48,7 +48,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
 
 
 def _partitioned(schema: str, shape: TableShape, border: str, upper: int) -> list[str]:
-    """Return the statements that make the table a partition of a new one of its name."""
+    """Return the statements that make the table a partition of a new table with its name."""
     name = shape.name
     table, first = f"{schema}.{name}", f"{schema}.{name}_p0"
     # A unique index of a partitioned table would have to hold the sequence, too: each partition has its own.

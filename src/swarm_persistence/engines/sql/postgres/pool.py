@@ -3,8 +3,8 @@
 A caller gets whichever comes first: a connection that is released, or a new one (`growth.py`). Callers of different
 schemas are served in turn (`fair_queue.py`).
 
-asyncpg's own pool does not do. We ran our tests of faults and full servers over `asyncpg.Pool` 0.32, with `connect` set
-to our connector and `reset` to nothing. What failed, and why:
+asyncpg's own pool does not suffice. We ran our tests of faults and full servers over `asyncpg.Pool` 0.32, with
+`connect` set to our connector and `reset` to nothing. What failed, and why:
 
 - `test_full_servers`: five of nine. The pool opens a connection inside the call that acquires one, if it has fewer
   than `max_size`. Where the server, the database or the role has none left (`CONNECTION LIMIT 1`, two reads), that call
@@ -36,7 +36,7 @@ from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.errors import ClosedError, PoolError, StorageError, copy_error
 
 _GRACE_SECONDS = 1.0
-"""How long a caller whose deadline has passed waits for attempts to connect that end now, to report their failure."""
+"""How long a caller past its deadline waits for connection attempts that are ending, to report their failure."""
 
 
 class ConnectionPool:
@@ -108,7 +108,7 @@ class ConnectionPool:
         return None
 
     def acquire_for_internal_use(self) -> Connection | None:
-        """Return an idle connection, if any, for work that no caller has asked for; `in_use` does not count it."""
+        """Return an idle connection, if any, for internal work; `in_use` does not count it."""
         connection = self.acquire_idle()
         if connection is not None:
             self.begin_internal_use()
@@ -120,7 +120,7 @@ class ConnectionPool:
         self.release(connection)
 
     def begin_internal_use(self) -> None:
-        """Count one of the connections in use as one that no caller has asked for."""
+        """Count one of the connections in use as used internally."""
         self._internal_uses += 1
 
     def end_internal_use(self) -> None:

@@ -1,4 +1,4 @@
-"""What the schemas of one database share: for each event loop a connection pool and the notifications of commits."""
+"""What the schemas of one database share: a connection pool and a notifier for each event loop."""
 
 import asyncio
 import threading

@@ -1,7 +1,7 @@
-"""Puts of few records: those that callers ask for in one tick, and while one is in flight, are one statement.
+"""Puts of few records: those that callers request in one tick, or while one is in flight, share a statement.
 
-It waits for a row that another transaction holds no longer than a moment, and then each put is tried alone, so that no
-caller waits for long for another one's row.
+The statement waits only briefly for a row that another transaction has locked. Then each put is retried alone, so that
+no caller waits long for another caller's row.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.errors import StorageError
 
 MOST_ROWS = LARGEST_INSERT // LARGEST_BATCH
-"""Rows of a put that shares a statement: a whole batch is one."""
+"""The most rows of a put that shares a statement: a whole batch then fits into one."""
 
 
 class RowPut(NamedTuple):

@@ -40,7 +40,7 @@ _CHANGED_LATER = frozenset({"read", "acknowledged_at", "result"})
 
 
 class Attempt:
-    """One attempt. `is_sent` tells whether something that commits was sent: without its answer, the outcome is unknown.
+    """One attempt. `is_sent` tells whether a commit was sent: without its answer, the outcome is unknown.
 
     With `keeps_connection`, the caller releases the connection.
     """
@@ -114,7 +114,7 @@ class Retrier:
     ) -> list[list[Any] | None]:
         """Change rows, and return the results of each change's steps; `None` where no row was changed.
 
-        If `operation.has_lost_an_answer`, an earlier attempt may have changed the rows that give `None`.
+        If `operation.has_lost_an_answer`, an earlier attempt may have changed the rows whose result is `None`.
 
         Raises:
             OutcomeUnknownError: an answer was lost, and no retry could find out whether the write is stored.
@@ -246,7 +246,7 @@ class Retrier:
 
 
 def _is_same(table: Table[Any], stored: Row, row: Row) -> bool:
-    """Return whether a stored row is the one that was sent, but for fields that may have been changed since."""
+    """Return whether a stored row equals the sent one, except for fields that may have changed since."""
     if not table.is_versioned:
         names = [name for name in table.names if name not in _CHANGED_LATER]
     elif stored[table.positions["version"]] == row[table.positions["version"]]:

@@ -1,4 +1,4 @@
-"""Bounds by bytes what one statement sends: the driver encodes it in one go, and the event loop waits meanwhile."""
+"""Limits the bytes that one statement sends: the driver encodes them in one go, which blocks the event loop."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,11 @@ T = TypeVar("T")
 SizeOf = Callable[[T], int]
 
 MOST_BYTES = 1 << 20
-"""Of what one statement sends, unless a single row holds more."""
+"""The limit per statement, unless a single row is larger."""
 
 
 def sizes_at(places: Sequence[int]) -> SizeOf[Sequence[Any]]:
-    """Return what tells the size of a row by its values at these places, in bytes, or in characters of a text."""
+    """Return the function that sizes a row by its values at these places: in bytes, or in characters of a text."""
     if not places:
         return lambda row: 0
     if len(places) == 1:
@@ -34,7 +34,7 @@ def first_part(items: Sequence[T], most: int, size_of: SizeOf[T]) -> int:
 
 
 def parts_of(items: Sequence[T], most: int, size_of: SizeOf[T]) -> Iterator[Sequence[T]]:
-    """Yield the items of one statement after the other."""
+    """Yield the items of each statement."""
     start = 0
     while start < len(items):
         end = start + first_part(items[start : start + most], most, size_of)

@@ -1,4 +1,4 @@
-"""Compiles any number of changes of one row each into one statement over arrays."""
+"""Compiles any number of single-row changes into one statement over arrays."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -19,7 +19,7 @@ _SIZED_TYPES = frozenset({"text", "json", "bytea"})
 
 
 class Ending(Enum):
-    """What a change of a task means to the tasks that wait for it."""
+    """The effect of a task's change on the tasks that wait for it."""
 
     NONE = "none"
     MEETS = "meets"  # they wait for it no more
@@ -36,11 +36,11 @@ class RowUpdateCompiler(Compiler):
         return self._conditions_shape(query), changes_shape(changes)
 
     def change_values(self, query: Query[Any], changes: Mapping[str, Change]) -> list[ColumnValue]:
-        """Return the values of one change: each stands in an array of its own."""
+        """Return the values of one change, each of which goes into an array of its own."""
         return [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
 
     def size_of(self, query: Query[Any], changes: Mapping[str, Change]) -> SizeOf[Sequence[Any]]:
-        """Return what tells the bytes of the values of one change, but for numbers and times."""
+        """Return the function that sizes the values of one change in bytes, except numbers and times."""
         types = self._types(query, changes)
         return sizes_at([place for place, name in enumerate(types) if name in _SIZED_TYPES])
 

@@ -1,7 +1,7 @@
-"""Changes of single rows known by their ids: those of equal shape are one statement, however many they are.
+"""Changes of single rows by id: those of equal shape share one statement, however many they are.
 
-A row that another transaction holds, or that does not fulfil the conditions, is passed over: the statement waits for
-none, so no caller waits for another one's row. What was passed over is then tried alone.
+The statement skips a row that another transaction has locked, or that does not fulfil the conditions, so no caller
+waits for another caller's row. Each skipped change is then retried alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -48,14 +48,14 @@ class RowUpdatePlan:
         result_of: Callable[[Any], Any],
         is_repeatable: bool,
     ) -> None:
-        """Take the text, which gives the place of each changed row, counted from 1, as the last column.
+        """Take the text, whose last column is the position of each changed row, counted from 1.
 
-        `result_of` makes the step's result of such a row.
+        `result_of` makes the step's result from such a row.
         """
         self.table = table
         self._size_of = size_of
         self.is_repeatable = is_repeatable
-        """Whether doing it twice leaves what doing it once does, but for the count of the versions."""
+        """Whether it is idempotent, except for the version."""
         self._text = text
         self._ending = ending
         self._result_of = result_of
@@ -88,7 +88,7 @@ class RowUpdate(NamedTuple):
 
 
 class _Returned(NamedTuple):
-    """The queries of which none may find a row, the columns that are returned of a changed row, and the result."""
+    """The queries that must match no row, the columns returned of a changed row, and the result."""
 
     unless: tuple[Query[Any], ...]
     columns: tuple[str, ...]
@@ -174,7 +174,7 @@ def _change_of(steps: Sequence[Step]) -> Step | None:
 
 
 def _ending_of(steps: Sequence[Step], change: Step, id: str) -> Ending | None:
-    """Return what steps do beside the change of a row of this id; `None` if that is anything else."""
+    """Return the effect of the steps beside the change of the row of this id; `None` for any other steps."""
     if len(steps) == 1 and steps[0] is change:
         return Ending.NONE
     links: Query[Any] = Query(TASK_LINKS, (Condition("dependency_id", "=", id),))
@@ -184,7 +184,7 @@ def _ending_of(steps: Sequence[Step], change: Step, id: str) -> Ending | None:
 
 
 def _guard_of(query: Query[Any]) -> tuple[str, tuple[Condition, ...], tuple[Condition, ...]] | None:
-    """Return the id of a query's only row, the conditions that stand in the text, and those whose values differ."""
+    """Return the id of a query's only row, the conditions with literal values, and those with bound values."""
     if query.limit not in (None, 1) or query.offset:
         return None
     id: Any = None
@@ -210,5 +210,5 @@ def _is_repeatable(changes: Mapping[str, Change]) -> bool:
 
 
 def _steps_to_meet(links: Query[Any]) -> tuple[Step, ...]:
-    """Return the steps that the schema's function `meet_dependencies` does for one id, to which the links lead."""
+    """Return the steps that the schema's function `meet_dependencies` performs for a completed task."""
     return (Unlink(links, "task_id", TASKS, UNMET_DEPENDENCIES),)

@@ -1,4 +1,4 @@
-"""Reads and writes the log of a schema's migrations: which are done or interrupted, and which code may open it.
+"""Reads and writes a schema's log of migrations: which are done or interrupted, and which code may open the schema.
 
 There are two tables. Code of version 2 reads `schema_migrations`: it refuses a schema with a higher number there, and
 ignores steps that are not in it. So that table has only those of the later steps that would break that code, and
@@ -102,7 +102,7 @@ class SchemaState(msgspec.Struct, frozen=True):
 
     @property
     def newest(self) -> int:
-        """Return the version of the last step that is done or interrupted."""
+        """Return the version of the latest step that is done or interrupted."""
         return max(self.version, self.interrupted.version if self.interrupted else 0)
 
 
@@ -132,7 +132,7 @@ class SchemaLog:
         await connection.execute(self._text(_CREATE_FIRST_LOG))
 
     async def empty(self, connection: Connection) -> None:
-        """Leave only the log that an empty schema has; in the transaction that took all steps back."""
+        """Reduce the log to that of an empty schema; in the transaction that reverted all steps."""
         await connection.execute(self._text(_DROP_STEPS))
 
     async def record(

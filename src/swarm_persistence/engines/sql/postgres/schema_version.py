@@ -40,11 +40,11 @@ class SchemaVersion:
     async def open(self, connection: Connection, *, is_migrating: bool, retry_seconds: float) -> None:
         """Bring the schema up to date, or refuse one on which this code cannot work.
 
-        One on which it can is left as it is if it is not to be migrated; if another process is at it; if this role may
-        not change it; or if others kept it locked for longer than `retry_seconds`.
+        A schema on which this code can work is left as it is if it is not to be migrated, if another process is
+        migrating it, if this role may not change it, or if others keep it locked for longer than `retry_seconds`.
 
         Raises:
-            MigrationError: the schema is too new; or it is missing or too old, and is not migrated.
+            MigrationError: the schema is too new; or it is missing or too old, and is not to be migrated.
 
         """
         state = await self._log.read(connection)
@@ -96,7 +96,7 @@ class SchemaVersion:
             )
 
     async def plan(self, connection: Connection, target: int) -> tuple[int, list[Move]]:
-        """Return the version of the schema, and what leads from there to the target; raises what `migrate` raises."""
+        """Return the version of the schema, and the steps from there to the target; raise what `migrate` raises."""
         self._require_target(target)
         state = await self._log.read(connection)
         return state.version, self._migrator.plan(state, target)

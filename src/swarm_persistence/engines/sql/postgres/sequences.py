@@ -39,7 +39,7 @@ class ReserveStatement(Statement, eq=False, gc=False):
     is_single: ClassVar[bool] = False
 
     def run(self) -> Exchange[None]:
-        """Advance the sequence, which is not rolled back with the transaction; that does no harm."""
+        """Advance the sequence; a rollback does not undo that, which is harmless."""
         table = self.table
         if self.make_room is not None:
             yield from self.make_room.run()

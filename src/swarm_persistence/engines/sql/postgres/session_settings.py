@@ -1,34 +1,34 @@
-"""The settings that our statements need of a session, whatever the defaults of server, database and role are.
+"""The session settings that our statements need, whatever the defaults of server, database and role are.
 
 A role's `search_path` could replace every function and operator, its `synchronous_commit` could lose what was
 acknowledged, and its limits could end our connections. A session of our own is set up once. A pooler
 shares sessions among clients, which may have changed their settings: there, each transaction is set up in the message
 that begins it.
 
-Unchanged are `default_transaction_read_only`, which keeps a role or a full server from writing on purpose, and settings
-that only affect performance.
+Unchanged are `default_transaction_read_only`, which deliberately keeps a role or a full server from writing, and
+settings that only affect performance.
 """
 
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
 _GRACE_SECONDS = 2.0
-"""How much later than the client the server ends a transaction, as the client can give the reason."""
+"""How much later than the client the server ends a transaction: the client can state the reason."""
 
 _MOST_DURABLE = "remote_apply"
 """The only value of synchronous_commit that is stronger than `on`."""
 
 DEFAULT_COMMIT = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
-"""The default of the role's sessions; a client's own settings do not count."""
+"""The default of the role's sessions, regardless of a client's own settings."""
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _SEARCH_PATH = "pg_catalog, pg_temp"
-"""No schema: our statements name those, and one session serves several. Temporary objects last: unless named, they come
-first. Set in a statement of its own, so that no other path leads to the functions and operators of what follows."""
+"""No schema, since our statements are qualified and one session serves several schemas. Temporary objects come last;
+unless named, they come first. Set by a statement of its own, so that later ones resolve names by it."""
 
 _SNAPSHOT_IDLE_SECONDS = 600.0
-"""How long a snapshot may wait for its next read: its reader may have to write the rows to slow storage."""
+"""How long a snapshot may idle between reads: its reader may write the rows to slow storage."""
 
 
 class SessionSettings:
@@ -69,8 +69,9 @@ class SessionSettings:
             self._callers_limit = f"; SET LOCAL transaction_timeout = {_milliseconds(idle)}"
 
     def take_default(self, synchronous_commit: str) -> None:
-        """Learn what a role's sessions begin with, so that no transaction promises less: those that set up themselves
-        cannot look, as another client may have changed it.
+        """Learn the default of a role's sessions, so that no transaction is less durable than it.
+
+        Transactions that set up a shared session cannot read it there, as another client may have changed it.
         """
         if self._is_durable and synchronous_commit == _MOST_DURABLE:
             self._of_transactions["synchronous_commit"] = f"'{_MOST_DURABLE}'"
@@ -82,7 +83,7 @@ class SessionSettings:
     def for_transaction(self) -> str:
         """Return the statement that sets up a transaction whose only other statement follows it at once.
 
-        It fails, before anything is done, if the transaction is of another isolation.
+        It fails before anything is done if the transaction has another isolation level.
         """
         # With pg_catalog's functions, and no operators: another client's path may lead to others.
         values = {
@@ -93,7 +94,7 @@ class SessionSettings:
         return _set_config(values, "true")
 
     def begin(self, *, sets_up: bool, text: str = _BEGIN) -> str:
-        """Return the text that begins a transaction of ours; it sets up itself if the session is not ours."""
+        """Return the text that begins a transaction of ours, and sets it up if the session is shared."""
         if not sets_up:
             return text
         # One by one: what set_config does takes the server three times as long.
@@ -101,11 +102,11 @@ class SessionSettings:
         return "; ".join((text, f"SET LOCAL search_path = {_SEARCH_PATH}", *settings))
 
     def begin_for_caller(self, *, sets_up: bool) -> str:
-        """Return the text that begins a caller's transaction, which the server ends in time where it knows how."""
+        """Return the text that begins a caller's transaction, with a time limit if the server supports one."""
         return self.begin(sets_up=sets_up) + self._callers_limit
 
     def begin_snapshot(self, hold: str, *, sets_up: bool) -> str:
-        """Return the text that begins a transaction that reads one moment, the present one, after it ran `hold`."""
+        """Return the text that begins a snapshot transaction; the snapshot is taken after `hold` has run."""
         idle = f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(_SNAPSHOT_IDLE_SECONDS)}"
         # Its moment is that of its first query.
         return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; {hold}; SELECT pg_current_snapshot()"

@@ -1,4 +1,4 @@
-"""A caller's transaction: it has a connection, and the write lock of this process, until it ends."""
+"""A caller's transaction: it holds a connection, and the write lock of this process, until it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence

@@ -23,12 +23,12 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     # Seconds: each is one that another process may need, and a new one takes a few milliseconds.
     idle_timeout: float = 10.0
     schema: str = DEFAULT_SCHEMA
-    """The schema that holds the tables. Nothing is written to any other one."""
+    """The schema that holds the tables. No other schema is written to."""
     operation_timeout: float = 60.0
     """How long the server may take for one statement before its connection is terminated."""
     parallel_transactions: bool = False
-    """Whether the transactions and writes of this storage go on beside an open transaction, as those of other processes
-    do, instead of waiting for its end."""
+    """Whether transactions and writes of this storage run beside its open transaction, as those of other processes do,
+    instead of waiting for its end."""
     partition_by: Period | None = None
     """The period by which events, messages and metrics of a new schema are partitioned."""
     prepared_statements: PreparedStatements = "auto"

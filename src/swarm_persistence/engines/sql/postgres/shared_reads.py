@@ -1,6 +1,6 @@
-"""Shares reads: what several callers of one event loop ask for at the same time is read once.
+"""Shares reads: equal reads that several callers of one event loop request in one tick run once.
 
-A commit wakes all callers that wait for it, and all of them ask the same.
+A commit wakes all callers that wait for it, and all of them issue the same read.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _Callers = list[tuple[Hashable, "asyncio.Future[Any]"]]
 
 
 class SharedReads:
-    """The reads that were requested in this tick of an event loop, by what they read."""
+    """The reads requested in this tick of an event loop, keyed by what they read."""
 
     def __init__(self, pending: PendingOperations, retrier: Retrier) -> None:
         self._loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ class SharedReads:
         return sum(map(len, self._collected.values()))
 
     def add(self, key: Hashable, statement: Callable[[], Statement]) -> "asyncio.Future[Any]":
-        """Return the future of what a statement reads; its callers must not change that."""
+        """Return the future of a statement's result, which its callers must not modify."""
         callers = self._collected.get(key)
         if callers is None:
             # Later callers may have seen a later commit: none joins a statement that may have been sent.

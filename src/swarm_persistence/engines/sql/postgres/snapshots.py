@@ -27,7 +27,7 @@ class PostgresSnapshot:
         pending: PendingOperations,
         release: Callable[[Connection], None],
     ) -> None:
-        """Take an open transaction; `release` takes the connection back."""
+        """Take an open transaction; `release` returns the connection to the pool."""
         self._connection = connection
         self._compiler = compiler
         self._schema = schema

@@ -41,9 +41,9 @@ class OutdatedTypesError(ConnectionError):
 
 
 class NamedStatements:
-    """Whether the pooler in between keeps apart the statements that its clients name: `are_kept`.
+    """Whether the pooler in between tracks the named statements of its clients (`are_kept`).
 
-    One that has lost any is not trusted with another.
+    A pooler that has lost one is not trusted with another.
     """
 
     are_kept = False
@@ -53,24 +53,24 @@ class Statements(Protocol):
     """The statements of one connection."""
 
     async def fetch(self, text: str, values: Values) -> list[Any]:
-        """Run a statement, outside of a transaction as one of its own, and return its rows."""
+        """Run a statement, in its own transaction unless one is open, and return its rows."""
         ...
 
     async def fetch_regardless(self, text: str) -> list[Any]:
-        """Run a statement that no setting of the session matters to, and return its rows."""
+        """Run a statement that depends on no session setting, and return its rows."""
         ...
 
     async def execute(self, text: str, values: Values) -> str:
-        """Run a statement, outside of a transaction as one of its own, and return the server's word for what it did."""
+        """Run a statement, in its own transaction unless one is open, and return the server's command tag."""
         ...
 
     async def forget(self) -> None:
-        """Prepare all of them anew when they are run again."""
+        """Forget the prepared statements, so that each is prepared anew when it runs again."""
         ...
 
 
 class CachedStatements:
-    """Those of a session that is ours: the driver keeps them prepared."""
+    """The statements of a session of our own: the driver keeps them prepared."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -91,14 +91,13 @@ class CachedStatements:
 
 
 class PipelinedStatements:
-    """Those of a session that other clients use as well, between two transactions: each sets it up for itself.
+    """The statements of a session that other clients use between our transactions: each sets it up anew.
 
-    A statement that a pooler keeps for its client has a name, which no other client can have given; others are made
-    known to the server each time.
+    A statement that the pooler tracks has a name that no other client can have chosen; others are parsed each time.
     """
 
     def __init__(self, connection: PipelinedConnection, settings: SessionSettings, named: NamedStatements) -> None:
-        """Take a connection, the settings of its transactions, and the facts known about the pooler."""
+        """Take a connection, the settings of its transactions, and what is known about the pooler."""
         self._connection = connection
         self._pipeline = Pipeline(connection)
         self._settings = settings
@@ -184,7 +183,7 @@ class PipelinedStatements:
         return self._setup
 
     def _raise_if_lost(self, error: BaseException) -> None:
-        """Trust the pooler with no more statements if it has lost one, and let the call be repeated."""
+        """If the pooler has lost a statement, name no more, and raise an error that lets the call be repeated."""
         if self._uses_names and isinstance(error, _LOST):
             self._named.are_kept = False
             raise asyncpg.InvalidCachedStatementError(str(error)) from error

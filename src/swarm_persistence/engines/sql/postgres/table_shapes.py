@@ -1,4 +1,4 @@
-"""The indexes, triggers, grants and sequence of a table by the catalog, to create one like it."""
+"""The indexes, triggers, grants and sequence of a table, read from the catalog to create a similar one."""
 
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ class TableShape(NamedTuple):
     last_number: int
 
     def rights(self, schema: str) -> list[str]:
-        """Return the statements that grant a new table and its sequence to the roles that had the old one."""
+        """Return the statements that repeat the grants for a new table and its sequence."""
         table, numbers = f"{schema}.{self.name}", f"SEQUENCE {schema}.{self.name}_{SEQUENCE}_seq"
         return [
             f"ALTER TABLE {table} OWNER TO {self.owner}",
@@ -92,6 +92,6 @@ async def shape_of(connection: Connection, schema: str, name: str) -> TableShape
 
 
 async def order_all(connection: Connection, *statements: str) -> None:
-    """Run statements without parameters, one after the other."""
+    """Run statements without parameters one after another."""
     for statement in statements:
         await connection.execute(statement)

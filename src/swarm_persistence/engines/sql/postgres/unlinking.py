@@ -6,7 +6,7 @@ from swarm_persistence.engines.sql.statements import CountStatement, Exchange, S
 
 
 class DecrementStatement(Statement, eq=False, gc=False):
-    """Decrements counters, and then deletes the links; gives how many.
+    """Decrements counters, then deletes the links; gives their number.
 
     A long list of dependencies is kept outside its row, so a new version of the row is small. Its lock makes the writes
     that delete the row's last links wait for each other.

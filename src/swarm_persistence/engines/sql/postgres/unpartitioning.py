@@ -49,7 +49,7 @@ RETURNING sequence
 """
 
 _FINALIZED = (asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.UndefinedTableError, asyncpg.WrongObjectTypeError)
-"""The process that has begun to detach the partition has continued."""
+"""Another process has completed the detach of the partition meanwhile."""
 
 
 class _DetachedError(Exception):
@@ -112,7 +112,7 @@ class Unpartitioning:
                 await self._attach_all()
 
     async def give_up(self) -> None:
-        """Remove what an interrupted attempt has left, if anything: each write would still be recorded."""
+        """Remove what an interrupted attempt has left, if anything; its trigger would go on recording writes."""
         if not await is_made_whole(self._connection, self._schema, self._name):
             return
 

@@ -84,7 +84,7 @@ class PostgresUrl:
         return self._dsn
 
     def command(self, verb: str, schema: str) -> str:
-        """Return a shell command of ours for a schema of this database."""
+        """Return a shell command of this package for a schema of this database."""
         return f"swarm-persistence {verb} '{self}?schema={schema}'"
 
     def name_of(self, host: str | None, port: int | None) -> str:

@@ -1,10 +1,10 @@
-"""Finds what may be near a vector by the functions of pgvector, so that few vectors leave the server.
+"""Finds candidates for the nearest vectors by pgvector's functions, so that few vectors leave the server.
 
 A document's `embedding` is `bytea`, of which the server cannot make a `vector`. So a search leaves a copy of what it
 has read in `document_vectors`, as numbers, for the next ones: under the change number of the row that it was read from,
 which every write replaces, whatever code does it. A row without such a copy may be among the nearest.
 
-The table has numbers and no `vector`: it is there before the extension is created, and after it is dropped.
+The table has arrays of numbers instead of `vector`: it exists before the extension is created and after it is dropped.
 """
 
 import asyncio
@@ -55,19 +55,19 @@ class Functions(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The ids of candidates for the nearest, and the number of rows without a copy of their embedding."""
+    """The ids of the candidates, and the number of rows without a copy of their embedding."""
 
     ids: list[str]
     without_copy: int
 
 
 class NearestOnServerStatement(ConnectionStatement, eq=False, gc=False):
-    """Gives the ids of the rows that may be among the nearest; `None` if the server does not know vectors."""
+    """Gives the ids of the rows that may be among the nearest; `None` if the server lacks pgvector."""
 
     dialect: PostgresDialect
     read: NearestCandidates
     copying: threading.Lock
-    """Acquired while a search of this process copies numbers; the others compute by what there is."""
+    """Acquired while a search of this process copies numbers; concurrent searches use the present copies."""
 
     async def run_on(self, connection: Connection) -> list[str] | None:
         functions = await self._functions(connection)
@@ -227,7 +227,7 @@ def copies_of(dialect: PostgresDialect) -> str:
 
 
 def may_use_functions(read: NearestCandidates) -> bool:
-    """Tell whether pgvector can tell anything of this vector."""
+    """Tell whether pgvector can compute with this vector."""
     return len(read.vector) // 4 <= MOST_DIMENSIONS and bounded_length(read) is not None
 
 

@@ -15,7 +15,7 @@ _OF_PARTITION = re.compile(r"_p\d+(?=_)")
 
 
 def constraint_of(table: Table[Any], error: asyncpg.UniqueViolationError) -> str:
-    """Return the name of a violated constraint, for that of a partition the name that the table's own would have."""
+    """Return the name of a violated constraint; that of a partition is mapped to the table's."""
     name = (error.constraint_name or "").removeprefix(table.name)
     return table.name + _OF_PARTITION.sub("", name, count=1)
 
@@ -26,14 +26,14 @@ def index_of(table: Table[Any], field: str) -> str:
 
 
 def overtaken(table: Table[Any], error: asyncpg.UniqueViolationError) -> OvertakenError:
-    """Return the error that says that another transaction has added the same record at the same time."""
+    """Return the error for a record that another transaction has added at the same time."""
     found = OvertakenError(f"another transaction has added the same {table.label} at the same time")
     found.__cause__ = error
     return found
 
 
 def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequence[Values]) -> DatabaseError:
-    """Return the error that says what of some rows is taken already: the number, the key, or the id."""
+    """Return the error for rows whose sequence, key or id is already taken."""
     constraint = constraint_of(table, error)
     if constraint == f"{table.name}_pkey":
         return stale_sequence(table.name, error)

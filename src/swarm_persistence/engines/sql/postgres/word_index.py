@@ -1,7 +1,7 @@
 """Stores the word index as arrays with a GIN index.
 
-An array has any number of words, where a `tsvector` is limited to 1 MB, and `ts_rank` ranks differently from the other
-engines.
+An array holds any number of words, whereas a `tsvector` is limited to 1 MB, and `ts_rank` ranks differently from the
+other engines.
 """
 
 from collections.abc import Sequence

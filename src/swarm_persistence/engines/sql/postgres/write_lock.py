@@ -1,7 +1,7 @@
 """The write lock of a storage: single writes share it, a caller's transaction holds it exclusively.
 
-It serialises the transactions of one process, as a storage promises. Between processes, PostgreSQL's row locks and the
-versions of records do.
+It serializes the transactions of one process, as a storage promises. Between processes, PostgreSQL's row locks and the
+versions of records do that.
 """
 
 import asyncio

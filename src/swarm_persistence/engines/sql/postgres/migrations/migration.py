@@ -1,4 +1,4 @@
-"""What a step of the schema is made of: statements that run together, and work that goes on beside writers."""
+"""The parts of a migration step: statements of one transaction, and work that runs beside writers."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ class CreateIndex(msgspec.Struct, frozen=True):
 
 
 class DropIndex(msgspec.Struct, frozen=True):
-    """An index that is dropped beside readers and writers; one that is not there is passed over."""
+    """An index that is dropped beside readers and writers; a missing one is skipped."""
 
     name: str
 
@@ -37,8 +37,8 @@ class DropIndex(msgspec.Struct, frozen=True):
 class FillRows(msgspec.Struct, frozen=True):
     """A statement that changes the rows of a table in short writes, along their `sequence`.
 
-    It runs again over rows that it has changed before, if it was interrupted. Rows that are added meanwhile it may
-    miss: a default or a trigger has to give them their values.
+    After an interruption, it runs again over rows that it has changed before. It may miss rows that are added
+    meanwhile: a default or a trigger has to give them their values.
     """
 
     table: str
@@ -48,16 +48,16 @@ class FillRows(msgspec.Struct, frozen=True):
 
 Part = str | CreateIndex | DropIndex | FillRows
 Group = tuple[str, ...] | CreateIndex | DropIndex | FillRows
-"""Statements of one transaction, or a part that has none around it."""
+"""The statements of one transaction, or a part that runs outside of one."""
 
 
 class PostgresMigration(msgspec.Struct, frozen=True):
-    """One step: what brings the schema to this version from the one before, and back.
+    """One step: brings the schema from the previous version to this one, and back.
 
-    `{schema}` stands for the schema's name, quoted. Statements next to each other are one transaction, which gives up
-    on a lock soon and starts anew; keep them as short as those that wait for its locks can bear. A step of several
-    transactions may be interrupted between them: the next one goes on from there. Its `down` has to work from each of
-    these places (`IF EXISTS`).
+    `{schema}` stands for the schema's quoted name. Adjacent statements form one transaction, which gives up soon if it
+    cannot get a lock, and is retried; keep it as short as the waiters for its locks can bear. A step of several
+    transactions may be interrupted between them, and is resumed from there. Its `down` has to work from each of these
+    points (`IF EXISTS`).
     """
 
     version: int
@@ -65,7 +65,7 @@ class PostgresMigration(msgspec.Struct, frozen=True):
     up: tuple[Part, ...]
     down: tuple[Part, ...]
     opens_from: int
-    """The oldest version whose code works on this one: its processes go on, and new ones open the schema."""
+    """The oldest version whose code works on this one: running processes go on, and new ones may open the schema."""
     is_required: bool = True
     """Whether statements of this code fail without it; not if they are only slower."""
 
@@ -81,7 +81,7 @@ class PostgresMigration(msgspec.Struct, frozen=True):
                     yield part
 
     def groups(self, *, is_upwards: bool) -> tuple[Group, ...]:
-        """Return the transactions and the parts without one, in order."""
+        """Return the transactions, and the parts outside of one, in order."""
         return tuple(_groups(self.up if is_upwards else self.down))
 
 
