@@ -1,1 +1,1 @@
-"""Engines keep rows; they know tables, conditions and transactions, and nothing of swarms."""
+"""Engines keep rows; they know tables, conditions and transactions, but not swarms."""

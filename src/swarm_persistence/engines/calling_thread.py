@@ -1,4 +1,4 @@
-"""Runs a coroutine in the calling thread, which needs an event loop only where it has to wait."""
+"""Runs a coroutine in the calling thread; an event loop runs only while the coroutine waits."""
 
 import asyncio
 import os
@@ -19,13 +19,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _MOST_INTERRUPTIONS = 100
-"""How many exceptions in a row are put down to handlers of signals, and not to what runs them."""
+"""How many consecutive exceptions are attributed to signal handlers."""
 
 
 class CallingThreadLoop(asyncio.BaseEventLoop):
     """The event loop of one call at a time, in whichever thread makes it. It waits on a lock, and watches no files.
 
-    A call that does not have to wait never runs it: its coroutine is driven to its end by hand.
+    A call that does not wait never runs the loop: its coroutine is driven to completion by hand.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         self._interruption: BaseException | None = None
         self._signals = DeferredSignals()
         self.defer_signals = self._signals.defer
-        """Run the handlers of signals when the call next waits, or ends, instead of in the midst of its work."""
+        """Run signal handlers when the call next waits or ends, instead of in the middle of its work."""
         self.is_in_use = False
         self.stopped_loop: asyncio.AbstractEventLoop | None = None
         """The event loop of this thread that stands still until the call returns."""
@@ -44,8 +44,8 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
     def call(self, coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
         """Run a coroutine, in a copy of the calling context, and return its result.
 
-        An exception that a signal's handler raises, such as KeyboardInterrupt, cancels the coroutine. If it has a
-        result all the same, `on_abandoned` is called with it.
+        An exception that a signal's handler raises, such as KeyboardInterrupt, cancels the coroutine. If it
+        completes all the same, `on_abandoned` is called with its result.
         """
         try:
             _warn_of_running_loop()
@@ -75,7 +75,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         return result
 
     def block(self, lock: threading.Lock, seconds: float) -> bool:
-        """Wait for a lock within the call; `False` if it has to go on waiting by `await`."""
+        """Wait for a lock within the call; return `False` if the call must await it instead."""
         if self._interruption is not None:
             return False
         events._set_running_loop(None)  # greenlets take turns in one thread
@@ -109,7 +109,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         return ()
 
     def _defer_again(self) -> None:
-        """Defer signals after an interruption; what another handler raises meanwhile interrupts the call as well."""
+        """Defer signals after an interruption; what another handler raises meanwhile also interrupts the call."""
         for _ in range(_MOST_INTERRUPTIONS):
             try:
                 self.defer_signals()
@@ -223,7 +223,7 @@ def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | N
 
 
 def interruptible(function: Callable[P, R]) -> Callable[P, R]:
-    """Let signals interrupt a function of the caller that the thread's call runs: it may take its time."""
+    """Let signals interrupt a caller's function that runs within a blocking call, as it may run long."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -298,7 +298,7 @@ def _has_result(task: "asyncio.Task[Any]") -> bool:
 
 
 def _leave_outer_loop() -> "tuple[asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None]":
-    """Let no event loop run in this thread, and return the one that did, with its task."""
+    """Unset the thread's running event loop, and return it with its current task."""
     outer = events._get_running_loop()
     if outer is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Defers the handlers of signals while a thread does what no exception may interrupt."""
+"""Defers signal handlers while a thread runs code that no exception may interrupt."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import Any
 _signal: Any = import_module("_signal")  # without the enums, which take `signal` 18 microseconds a call
 
 _DEFERRED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name))
-"""Their handlers may raise, as that of Ctrl-C does."""
+"""The signals whose handlers may raise, as that of Ctrl-C does."""
 
 
 class DeferredSignals:
@@ -18,7 +18,7 @@ class DeferredSignals:
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
         self._is_complete = False
-        """Whether no handler is left to be replaced; else one has raised when some were."""
+        """Whether all handlers are replaced; `False` if one raised in between."""
         self._received: list[tuple[int, Any]] = []
 
     def defer(self) -> None:
@@ -62,7 +62,7 @@ class DeferredSignals:
 
 
 _deferring: dict[DeferredSignals, None] = {}
-"""Those that have replaced handlers; the last one first restores them."""
+"""The instances that have replaced handlers; handlers are restored in reverse order."""
 
 
 def _restore_in_child() -> None:

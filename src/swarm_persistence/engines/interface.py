@@ -119,11 +119,11 @@ class Session(Executor, Protocol):
 
 
 Progress = Callable[[int, int], object]
-"""A callback that receives the amount done and the total."""
+"""Called with the amount done and the total."""
 
 
 class Watch(Protocol):
-    """Notifies of commits to some tables, by this process or others, since it was created."""
+    """Reports commits to some tables, by this process or others, since its creation."""
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Return `True` once something may have been committed since the last return, `False` after the timeout.

@@ -10,15 +10,15 @@ from swarm_persistence.engines.steps import Step
 
 
 class Parameter(msgspec.Struct, frozen=True, gc=False):
-    """Takes the place of a value while the steps are compiled."""
+    """Stands in for a value while the steps are compiled."""
 
     position: int
 
 
 class PreparedWrite:
-    """The steps of a verb, as a function of values, which it puts into them without inspecting them.
+    """The steps of a verb as a function of values, which are inserted unchecked.
 
-    A value is a column value or a `FromNow`, which the verb has checked.
+    Each is a column value or a `FromNow`, checked by the verb.
     """
 
     def __init__(self, steps_of: Callable[..., Sequence[Step]]) -> None:
@@ -30,7 +30,7 @@ class PreparedWrite:
 
 
 class BoundSteps(Sequence[Step]):
-    """The steps of a prepared write with these values; an engine that compiles none ahead takes them as any others."""
+    """The steps of a prepared write with these values; other engines run them as ordinary steps."""
 
     __slots__ = ("_steps", "prepared", "values")
 

@@ -74,7 +74,7 @@ class Sizes(Read[list[tuple[str, int]]], frozen=True, gc=False):
 
 
 def leading(sizes: Iterable[int], most: int) -> int:
-    """Return how many of some sizes, from the first one on, make up so many bytes at most; a single one may be larger.
+    """Return how many leading sizes fit into so many bytes; at least 1, even if the first one is larger.
 
     Without sizes, that is 0.
     """
@@ -106,7 +106,7 @@ class WordMatches(Read[list[int]], frozen=True, gc=False):
 
 
 Metric = Literal["cosine", "dot", "euclidean"]
-"""How near two vectors are: by their cosine, their dot product, or their distance."""
+"""The similarity measure of vectors: cosine, dot product, or Euclidean distance."""
 
 
 class NearestCandidates(Read[list[str] | None], frozen=True, gc=False):

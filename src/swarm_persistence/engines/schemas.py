@@ -5,7 +5,7 @@ import re
 from swarm_persistence.errors import OtherError, shown
 
 DEFAULT_SCHEMA = "swarm"
-"""What a database itself is called that was opened without a name."""
+"""The name of the schema of a database that was opened without one."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

@@ -1,4 +1,4 @@
-"""Interprets reads over the rows of sources: first what the rows must not change under, then the rest."""
+"""Interprets reads over the rows of sources: first the part during which the rows must not change, then the rest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ SourceOf = Callable[[Table[Any]], RowSource]
 
 
 def evaluate(read: Read[Any], source_of: SourceOf) -> Any:
-    """Return the rows or the number that a read finds; `finish` makes its result of them."""
+    """Return the rows or the number that a read finds; `finish` turns them into its result."""
     # Looked up by class: `isinstance` of msgspec's structs takes half a microsecond for each that it is not.
     return _EVALUATE[type(read)](read, source_of)
 

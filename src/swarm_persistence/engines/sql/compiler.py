@@ -64,7 +64,7 @@ class Compiler(QueryCompiler):
         return f"{text}\nWHERE {matches}" if conditions else text
 
     def save_values(self, table: Table[Any], row: Row) -> Sequence[ColumnValue]:
-        """Return what `save` marks: the columns, and the present time where rows expire, or their claims end."""
+        """Return the values of `save`: the columns, and the present time if rows expire or their claims end."""
         needs_time = table.expiry is not None or table.has_claims
         return (*row, *self.dialect.moment_values(_NOW)) if needs_time else row
 
@@ -79,12 +79,12 @@ class Compiler(QueryCompiler):
         return self._put(table, f"{source}\nWHERE true", columns, marks, if_absent=if_absent)
 
     def put_new(self, table: Table[Any], rows: int) -> str:
-        """Return the text that inserts this number of rows as `put` does those that are new; it gives nothing."""
+        """Return the text that inserts this number of new rows, as `put` does; it returns no rows."""
         source, columns = _values(table, rows, Marks(self.dialect))
         return self._insertion(table, source, columns)[1]
 
     def put_values(self, table: Table[Any], values: Sequence[Any], *, if_absent: bool) -> Sequence[Any]:
-        """Return what `put` marks after the values of its rows: the present time, each time that it names it."""
+        """Return the values of `put` after those of its rows: the present time, once per placeholder."""
         if table.expiry is None:
             return values
         return [*values, *[*self.dialect.moment_values(_NOW)] * (3 if if_absent else 2)]
@@ -175,7 +175,7 @@ class Compiler(QueryCompiler):
     def replace_values(
         self, table: Table[Any], values: tuple[ColumnValue, ...], is_forced: bool, may_lose_sticky: bool
     ) -> list[ColumnValue]:
-        """Return what `replace` marks: the columns, the id, the version that the row must have, and what may last."""
+        """Return the values of `replace`: the columns, the id, the expected version, and what the conditions need."""
         written: list[Any] = [*values]
         if table.has_claims:
             # The list is not written; what tells whether a claim ends, and when, stands in its place.
@@ -221,8 +221,8 @@ class Compiler(QueryCompiler):
     ) -> Compiled:
         """Return the text that changes the first of a query's rows and gives them, in any order.
 
-        It changes nothing if a row matches one of the queries `unless`. Of a row that is named by its id, it gives
-        `fields` only, if there are any.
+        It changes nothing if a row matches one of the queries `unless`. If the query names the row's id, it returns
+        only `fields`, unless there are none.
         """
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
             return self._claim_by_id(query, changes, unless, fields)
@@ -259,7 +259,7 @@ class Compiler(QueryCompiler):
         unless: Sequence[Query[Any]],
         fields: Sequence[str],
     ) -> Compiled:
-        """Return the text that changes and gives the one row that there can be."""
+        """Return the text that changes and returns the one row that the query can match."""
         key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes), unless, fields)
         text = self._texts.get(key)
         if text is None:
@@ -290,7 +290,7 @@ class Compiler(QueryCompiler):
         return text, self.dialect.values(query.table, query.conditions)
 
     def _sticky(self, table: Table[Any], prefix: str, new: str) -> str:
-        """Return the condition that a row does not lose its sticky value."""
+        """Return the condition that a row keeps its sticky value."""
         assert table.sticky is not None
         field, value = table.sticky
         literal = self.dialect.literal(table.column(field), value)
@@ -301,7 +301,7 @@ class Compiler(QueryCompiler):
         return self.dialect.higher(old, new) if name in table.monotonic else new
 
     def _claims_after_replacing(self, prefix: str, agent: str, now: str) -> str:
-        """Return the expression of the past claims of a row that is replaced by one that an agent holds, if any."""
+        """Return the expression of a row's past claims after it is replaced by one that `agent` holds, if any."""
         held, status, error = (f"{prefix}{name}" for name in ("assigned_to", "status", "error"))
         is_held = f"{status} IN ({', '.join(repr(each.value) for each in HELD)})"
         outcome = f"CASE WHEN {is_held} THEN '{ClaimOutcome.RELEASED}' ELSE {status} END"
@@ -371,7 +371,7 @@ class Compiler(QueryCompiler):
 
 
 def _values(table: Table[Any], rows: int, marks: Marks) -> tuple[str, list[str]]:
-    """Return a source of this number of rows, marked, and the names of its columns."""
+    """Return a VALUES source of this number of rows, with placeholders, and the names of its columns."""
     # Without spaces: a driver keeps no text prepared that is too long.
     values = ",".join(f"({','.join(marks.next() for _ in table.names)})" for _ in range(rows))
     return f"(VALUES {values})", [f"column{place}" for place in range(1, len(table.names) + 1)]

@@ -1,7 +1,7 @@
 """Compiles reads into SQL text and parameters; knows dialects, but no database.
 
-The text of a shape (which fields, which operators, which order) is written once and kept; after that, compiling is
-collecting the values.
+The text of a shape (which fields, which operators, which order) is written once and cached; after that, compiling
+is collecting the values.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class QueryCompiler:
     def extent(self, query: Query[Any]) -> Compiled:
         """Return the text that gives the number of a query's rows, the sum of their `sizes`, and their highest id.
 
-        The last number is that of the rows that expire.
+        The last column is the number of rows that expire.
         """
         expiry = query.table.expiry or "NULL"
         text, values = self.values(
@@ -72,7 +72,7 @@ class QueryCompiler:
         return f"SELECT {columns}\nFROM (\n{text}\n) AS sized", values
 
     def exists(self, query: Query[Any]) -> Compiled:
-        """Return the text that gives one row if any fulfils a query's conditions."""
+        """Return the text that returns one row if any fulfils a query's conditions."""
         key = ("exists", query.table.name, self._conditions_shape(query))
         text = self._texts.get(key)
         if text is None:
@@ -155,12 +155,12 @@ class QueryCompiler:
         return text, [LARGEST_INTEGER if before is None else before]
 
     _times_of_heads = 2
-    """How many times the text of `first_of_each` has the query's conditions."""
+    """How many times the text of `first_of_each` repeats the query's conditions."""
 
     def _look(self, query: Query[Any], marks: Marks) -> str:
-        """Return the text that finds one row if there is any, along the index of the query's order.
+        """Return the text that finds any row of the query, along the index of its order.
 
-        Without the order, a planner may read the table if it takes many rows to fulfil the conditions.
+        Without the order, a planner that expects many matches may scan the table.
         """
         first = msgspec.structs.replace(query, limit=None)
         order = self._order_and_bounds(first, marks) if first.order else []

@@ -1,7 +1,7 @@
-"""Bounds of what functions of vectors compute in single precision.
+"""Error bounds of vector functions that compute in single precision.
 
-Each score is known up to a bound, so the rows that may be among the nearest are a few more than these: what the caller
-computes of them in double precision is the same as of all rows.
+Each score is known up to a bound, so there are a few more candidates than nearest rows. From the candidates, the caller
+computes in double precision the same result as from all rows.
 """
 
 import math
@@ -10,13 +10,13 @@ from swarm_persistence.engines.reads import NearestCandidates
 from swarm_persistence.schema.values import numbers_of
 
 SHORTEST, LONGEST = 1e-12, 1e15
-"""Lengths whose squares single precision holds, with room for the squares of their smaller numbers."""
+"""Lengths whose squares fit into single precision, with room for the squares of their smaller components."""
 
 _ROUNDING = 2.0**-24
 
 
 def relative_error(dimensions: int) -> float:
-    """Return the bound of a sum of as many products, and some more, relative to the lengths of both vectors."""
+    """Return the error bound of a sum of so many products, relative to the lengths of both vectors."""
     return (2 * dimensions + 16) * _ROUNDING
 
 

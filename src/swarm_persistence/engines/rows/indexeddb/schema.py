@@ -35,7 +35,7 @@ VERSIONS = (
 
 _ROWS_AT_ONCE = 1_000
 _LARGE_ROWS_AT_ONCE = 10
-"""Of a table whose rows may hold megabytes."""
+"""The tables whose rows may hold megabytes."""
 _FETCH_SCHEMA: Request = ("get", META, ["schema"])
 
 

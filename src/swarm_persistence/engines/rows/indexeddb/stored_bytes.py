@@ -1,4 +1,4 @@
-"""Bytes that are too long for one go of the event loop: IndexedDB holds them in pieces, beside their row."""
+"""Bytes too long for one tick of the event loop: IndexedDB holds them in pieces, beside their row."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 
 PIECE_BYTES = 1 << 19
-"""Bytes of a piece: the browser copies what is stored or read in one go, which takes some milliseconds for this much.
+"""Bytes per piece: the browser copies a piece in one go, which takes some milliseconds at this size.
 
-Fewer would take more turns of the event loop, and where other tasks keep it busy, each turn comes late.
+Smaller pieces need more ticks of the event loop, and each tick comes late while other tasks keep the loop busy.
 """
 
 LONGEST_IN_ROW = 1 << 18
-"""The most bytes that a row itself holds in one column: a list reads all of its rows in one go."""
+"""The most bytes of one column that the row itself holds: a list reads all of its rows in one go."""
 
 PIECES = "pieces"
 """The store of the pieces, whose keys are the id of the bytes and the number of the piece."""

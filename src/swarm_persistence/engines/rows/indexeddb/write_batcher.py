@@ -125,7 +125,7 @@ class WriteBatcher:
         self._continue()
 
     def _retry_in_less_space(self, operations: list[PendingWrite], batch: "_WriteBatch") -> bool:
-        """Queue the writes, none of which is stored, to be retried in less space; `False` if that is impossible."""
+        """Queue the writes, none of which is stored, for a retry in less space; return `False` if impossible."""
         if batch.is_counted and batch.removes_only:
             for operation in operations:
                 operation.is_counted = False

@@ -32,7 +32,7 @@ T = TypeVar("T")
 Tables = dict[str, RowTable]
 
 _CALLS_PER_PAUSE = 64
-"""After this number of calls without a pause, the loop runs its other tasks, which one busy caller must not starve."""
+"""After this number of calls without a pause, other tasks run, so that one busy caller does not starve them."""
 
 _ROWS_PER_PAUSE = 5_000
 _BYTES_PER_NUMBER = 8

@@ -14,7 +14,7 @@ class Access(Enum):
 
     WRITE = "mode=rw"
     READ = "mode=ro"
-    """As one reader among other connections; makes an index of the log, `-shm`, if there is none."""
+    """As one reader among other connections; creates the log's index, `-shm`, if there is none."""
     READ_FILE_ALONE = "immutable=1"
     """Without its log or journal, and without locks."""
     READ_LOG_IN_MEMORY = f"mode=ro&vfs={_WITHOUT_LOCKS}"
@@ -34,7 +34,7 @@ def connect(path: str, access: Access, *, vfs: str | None = None, statements_kep
 
 
 def reading_access(path: str) -> Access:
-    """Return how to read a file where nothing can be written: on a read-only file system, or in another's directory."""
+    """Return how to read a file where nothing can be written, as on a read-only file system."""
     has_index = os.path.exists(f"{path}-shm")
     try:
         log_bytes = os.stat(f"{path}-wal").st_size
@@ -51,5 +51,5 @@ def is_writable(path: str) -> bool:
 
 
 def busy_milliseconds(timeout: float) -> int:
-    """Return a timeout, in seconds, as SQLite takes it: it has 31 bits for it, which is 24 days."""
+    """Return a timeout, in seconds, as SQLite takes it: 31 bits, at most 24 days."""
     return int(min(timeout * 1000, 2**31 - 1))

@@ -1,4 +1,4 @@
-"""Runs one conditional change for many sets of values in one statement, as a worker's completions are."""
+"""Runs one conditional change for many sets of values in one statement, such as a worker's completions."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -19,7 +19,7 @@ from swarm_persistence.query.text import Dialect
 Values = Sequence[Any]
 
 _MOST_AT_ONCE = 256
-"""Sets of values in one statement: its text stays short enough to be kept prepared."""
+"""Sets of values in one statement, few enough that its text is short enough to stay prepared."""
 
 
 class AlikeChange(msgspec.Struct, eq=False):
@@ -59,14 +59,14 @@ class AlikeChange(msgspec.Struct, eq=False):
 
 
 class ChangedByIdStatement(TextStatement, eq=False, gc=False):
-    """Changes rows; gives some of their values by their ids."""
+    """Changes rows; gives some of their values, keyed by id."""
 
     def result(self, rows: list[Any]) -> Any:
         return {id: tuple(values) for id, *values in rows}
 
 
 class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
-    """Changes a row for each set of values, and gives the results of each, as if each were a write of its own."""
+    """Changes a row for each set of values; gives the results of each, as if each were a separate write."""
 
     change: AlikeChange
     rows: Sequence[Values]
@@ -85,9 +85,9 @@ class AlikeChangesStatement(CursorStatement, eq=False, gc=False):
 
 
 def alike_change(dialect: Dialect, steps: Sequence[Step]) -> AlikeChange | None:
-    """Return the change that the steps of a prepared write are, with parameters for its values.
+    """Return the change that the steps of a prepared write describe, with parameters for its values.
 
-    `None` if they do anything else than to change one row by its id, give fields of it, and delete the links to it.
+    `None` if they do anything but change one row by its id, return fields of it, and delete the links to it.
     """
     match steps:
         case [IfChanged(Claim(query, changes, (), fields), [Unlink() as unlink])] if fields:

@@ -1,4 +1,4 @@
-"""Compiles the change of a row, known by its id, into statements that change many such rows by values of their own."""
+"""Compiles the change of a row by its id into statements that change many such rows, each with its own values."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,16 +13,16 @@ from swarm_persistence.query.text import Dialect, Marks, listed, where_text
 from swarm_persistence.schema.values import ColumnValue
 
 _ROWS_OF_A_TEXT = 16
-"""The number of rows in a text is a multiple of this, so that few texts are written and prepared."""
+"""The number of rows in a text is a multiple of this, so that few texts are compiled and prepared."""
 
 
 class AlikeChangesCompiler(Compiler):
-    """Writes one such change: its conditions name the id, and `Parameter` stands for what each row has of its own."""
+    """Writes one such change: its conditions name the id, and a `Parameter` stands for each row's own value."""
 
     def __init__(
         self, dialect: Dialect, query: Query[Any], changes: Mapping[str, Change], fields: Sequence[str]
     ) -> None:
-        """Take what it changes, and the columns that it gives of each row after its id."""
+        """Take the change, and the columns to return of each row after its id."""
         super().__init__(dialect)
         self.table = query.table
         self._returned = ("id", *fields)
@@ -36,7 +36,7 @@ class AlikeChangesCompiler(Compiler):
         self._text_of = cache(self._text)
 
     def change_each(self, rows: Sequence[Sequence[ColumnValue]], ids: Sequence[ColumnValue]) -> tuple[str, list[Any]]:
-        """Return the text that changes the rows of these ids by these values, and gives those that it has changed."""
+        """Return the text that changes the rows of these ids by these values, and returns the changed ones."""
         width, missing = len(rows[0]), -len(rows) % _ROWS_OF_A_TEXT
         text = self._text_of(len(rows) + missing, width)
         nothing = [None] * (width * missing)  # such rows equal no id

@@ -1,4 +1,4 @@
-"""Copies a database page by page, as it is at one moment, while writers go on, and checks the copy."""
+"""Copies a database page by page, as of one moment, while writers go on, and checks the copy."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.stepping import Steps
 
 _PAGES_A_STEP = 1024
-"""4 MB, and on the disk before the next ones: writers beside it notice 20 ms at most."""
+"""4 MB, synced before the next ones are copied, so that concurrent writers are delayed by at most 20 ms."""
 _CACHE_KIBIBYTES = 4096
 
 
@@ -35,9 +35,9 @@ def back_up(
     is_verified: bool,
     is_overwriting: bool,
 ) -> Steps[None]:
-    """Copy the database at a path, which `source` opens, to a new file, and tell in bytes how far that is.
+    """Copy the database at a path, which `source` opens, to a new file, and report the progress in bytes.
 
-    Its reads hold back no writer, but the log cannot begin anew until all pages are copied.
+    Its reads block no writer, but the log cannot be reset until all pages are copied.
 
     Raises:
         OtherError: the target exists, and is not to be overwritten, or is the database.
@@ -61,7 +61,7 @@ def back_up(
 
 
 def copy_pages(source: apsw.Connection, partial: PartialFile, vfs: str | None) -> Steps[None]:
-    """Copy what a connection's open transaction sees, page by page, and tell in bytes how far that is."""
+    """Copy what a connection's open transaction sees, page by page, and report the progress in bytes."""
     page_size: int = source.execute("PRAGMA page_size").get
     flags = apsw.SQLITE_OPEN_READWRITE
     keeps_checksums = checksums.are_kept(source)

@@ -1,4 +1,4 @@
-"""Runs reads of any number of rows in an event loop's own thread, as long as they turn out to be short."""
+"""Runs reads of any number of rows in an event loop's own thread, as long as they prove short."""
 
 import time
 
@@ -9,20 +9,20 @@ from swarm_persistence.engines.sql.sqlite.statements import TooLargeError
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, TextStatement
 
 _STEPS_BETWEEN_CHECKS = 1000
-"""Of SQLite's virtual machine: some twenty rows."""
+"""Instructions of SQLite's virtual machine between checks: some twenty rows."""
 _SKIPPED = 64
-"""How many reads of one text are left to the threads after one that took long."""
+"""How many reads of one text go to the threads after one that took long."""
 _TEXTS_KEPT = 256
 
 
 class BoundedReads:
-    """Stops a read that takes long, and leaves the next ones of its text to the threads for a while.
+    """Interrupts a read that takes long, and sends the next ones of its text to the threads for a while.
 
-    For a short list, the way to a thread and back takes a third of the time.
+    For a short list, the round trip to a thread is a third of the time.
     """
 
     def __init__(self, longest_seconds: float) -> None:
-        """Take for how long a read may run, that which is made of its rows included."""
+        """Take how long a read may run, the decoding of its rows included."""
         self._longest_seconds = longest_seconds
         self._skipped: dict[str, int] = {}
 
@@ -37,7 +37,7 @@ class BoundedReads:
         """Run a read and return its result.
 
         Raises:
-            TooLargeError: it takes long, or meets a large value.
+            TooLargeError: it takes too long, or reads a large value.
 
         """
         connection = cursor.connection

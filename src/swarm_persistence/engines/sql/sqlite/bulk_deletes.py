@@ -10,7 +10,7 @@ from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS
 
 MANY = 500
-"""Rows from which on it is worth the while: the connection prepares its statements anew."""
+"""The fewest rows for which this pays off: the connection must prepare its statements anew."""
 
 _RAISE_FLOOR = f"""\
 UPDATE change_floor
@@ -24,10 +24,10 @@ LIMIT 1"""  # a caller's own trigger acts on every row
 
 
 class DeleteManyDocumentsStatement(CursorStatement, eq=False, gc=False):
-    """Deletes the many documents of a range; gives how many.
+    """Deletes the many documents of a range; gives their number.
 
-    A trigger makes SQLite visit each row twice and keep a copy of each page for the case that the trigger fails. So
-    what `documents_deleted` does is done once, and `document_words_deleted` has nothing to do.
+    With triggers, SQLite visits each row twice and keeps a copy of each page in case one fails. So the work of the
+    trigger `documents_deleted` is done once for all rows; `document_words_deleted` has nothing to do here.
     """
 
     text: str
@@ -53,7 +53,7 @@ class DeleteManyDocumentsStatement(CursorStatement, eq=False, gc=False):
 
 
 class DeleteDocumentsStatement(DeleteManyDocumentsStatement, eq=False, gc=False):
-    """Deletes the documents of a range, without the triggers if they are many; gives how many."""
+    """Deletes the documents of a range, without triggers if they are many; gives their number."""
 
     exists_text: str
 

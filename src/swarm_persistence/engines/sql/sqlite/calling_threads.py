@@ -1,4 +1,4 @@
-"""Runs the operations of a calling thread in that thread, as far as no other one uses what they need."""
+"""Runs the operations of a calling thread in that thread, unless another thread uses what they need."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipi
 from swarm_persistence.engines.sql.statements import Statement
 
 _LONGEST_BLOCK_SECONDS = 0.02
-"""How long a thread waits for another one before it does so in its loop, where timers run."""
+"""How long a thread blocks on another one before it waits in its event loop instead, where timers run."""
 
 
 class ThreadSubmitter(Recipient):
@@ -29,8 +29,8 @@ class ThreadSubmitter(Recipient):
     ) -> None:
         """Take the receiver's functions.
 
-        `run` takes a batch and runs it in the calling thread if that is possible; `send` leaves it to another thread.
-        `explain` says why operations wait.
+        `run` runs a batch in the calling thread if possible; `send` passes it to another thread. `explain` returns why
+        operations wait.
         """
         self.loop: asyncio.AbstractEventLoop = loop
         self._thread = loop
@@ -52,7 +52,7 @@ class ThreadSubmitter(Recipient):
     ) -> "asyncio.Future[Any]":
         """Run an operation of the statements that `compile` returns; return the future of its result.
 
-        The future is done, unless the operation has to wait for another thread, or another process.
+        The future is done already, unless the operation must wait for another thread or process.
         """
         future: asyncio.Future[Any] = self.loop.create_future()
         batch = Batch(self, [kind(future, compile(argument))], now := time.monotonic(), now + self._timeout)
@@ -72,18 +72,18 @@ class ThreadSubmitter(Recipient):
         return self._dispatch(batch, send)
 
     def flush(self) -> None:
-        """Do nothing: all was sent at once."""
+        """Do nothing: operations are sent at once."""
 
     def protect(self) -> None:
-        """Let no signal interrupt what this thread is about to run, until the call waits or ends."""
+        """Defer signals until the call waits or ends."""
         self._thread.defer_signals()
 
     def answer_soon(self, operation: Operation) -> None:
-        """Settle an operation that was run in this thread."""
+        """Settle an operation that ran in this thread."""
         operation.settle()
 
     def block_on(self, batch: Batch) -> None:
-        """Wait a moment for a batch; if it is not done then, let the caller await it."""
+        """Block briefly on a batch; if it is not done then, let the caller await it."""
         waiter = batch.waiter
         assert waiter is not None
         if waiter.acquire(blocking=False) or self._thread.block(waiter, _LONGEST_BLOCK_SECONDS):
@@ -105,7 +105,7 @@ class ThreadSubmitter(Recipient):
             operation.future.add_done_callback(lambda _: timer.cancel())
 
     def settle(self, batch: Batch) -> None:
-        """Give the outcome of a batch to its caller, once; of an abandoned one, in any thread."""
+        """Give the outcome of a batch to its caller, once; that of an abandoned batch in any thread."""
         try:
             del self._in_flight[batch]
         except KeyError:
@@ -120,7 +120,7 @@ class ThreadSubmitter(Recipient):
         return batch
 
     def _abandon(self, batch: Batch) -> None:
-        """Let the thread that runs a batch settle it, for this one may never wait again."""
+        """Let the thread that runs a batch settle it, as this one may never wait again."""
         batch.is_abandoned = True
         if batch.is_done:
             self.settle(batch)

@@ -63,7 +63,7 @@ def vfs_for(path: str) -> str | None:
 
 
 def require_new(connection: apsw.Connection) -> None:
-    """Raise `OtherError` if the file has pages already, and so cannot begin to keep checksums by itself."""
+    """Raise `OtherError` if the file has pages already, so that opening cannot enable checksums."""
     if connection.execute("PRAGMA page_count").fetchall() != [(0,)]:
         raise OtherError(
             f"{connection.filename!r} keeps no checksums; add them with `swarm-persistence checksums DATABASE`, "
@@ -72,7 +72,7 @@ def require_new(connection: apsw.Connection) -> None:
 
 
 def reserve(connection: apsw.Connection) -> None:
-    """Let the file keep checksums from its first page on, or from the next VACUUM on."""
+    """Reserve space for checksums: effective from the first page on, or after the next VACUUM."""
     _control(connection, _RESERVED_BYTES)
 
 
@@ -95,8 +95,8 @@ def damaged_pages(path: Path) -> list[int] | None:
 def add(path: str) -> None:
     """Rewrite a file that no other connection has open, so that it keeps checksums.
 
-    One transaction: a crash leaves the file as it was. A file that keeps checksums already gets new ones for all pages
-    as they stand, also where they are wrong, as after a checkpoint by another program.
+    This is one transaction: a crash leaves the file as it was. If the file keeps checksums already, all pages get new
+    ones, even pages whose checksum is wrong, as after a checkpoint by another program.
 
     Raises:
         apsw.BusyError: a process has the file open.

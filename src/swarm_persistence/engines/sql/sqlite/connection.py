@@ -35,8 +35,8 @@ class LockWait(msgspec.Struct, eq=False, gc=False):
 class BusyHandler:
     """Waits for another process's lock, up to `connection_timeout`.
 
-    SQLite's own backoff starves: the longer a process has waited, the longer it sleeps, and of four that claim for a
-    few seconds one gets everything. Equal chances come from short waits of random length.
+    SQLite's own backoff is unfair: the longer a process has waited, the longer it sleeps, and of four processes that
+    claim for a few seconds one gets everything. Short waits of random length give equal chances.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -65,7 +65,8 @@ def open_connection(
     """Open the file, which must exist, and set up the connection; pages are verified if the file keeps checksums.
 
     Raises:
-        OtherError: the file keeps checksums and this apsw cannot verify them, or it keeps none and was to.
+        OtherError: the file keeps checksums and this apsw cannot verify them, or checksums are requested and it keeps
+            none.
 
     """
     connection = _connect(path, access, settings.vfs, busy_handler)

@@ -35,8 +35,8 @@ class SqliteDialect(Dialect):
     def moment_values(self, moment: FromNow) -> Sequence[Any]:
         """Return the moment itself: the connection reads the clock when it binds the value.
 
-        A write may wait long for another process's lock: a lease that was counted from the call on would be partly or
-        wholly over by then.
+        A write may wait long for another process's lock. A lease counted from the call would have partly or wholly
+        expired by then.
         """
         return (moment,)
 

@@ -1,4 +1,4 @@
-"""Notices the commits that SQLite drops silently, since a frame of the log before them is damaged."""
+"""Detects commits that SQLite silently drops because an earlier frame of the log is damaged."""
 
 import logging
 from contextlib import closing
@@ -13,13 +13,13 @@ _log = logging.getLogger(__name__)
 
 
 def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused: bool) -> None:
-    """Log what is dropped; with `is_refused`, raise instead if a commit is among it that a durable call acknowledged.
+    """Log dropped commits; with `is_refused`, raise instead if a durable call has acknowledged one of them.
 
-    A power cut can tear the one commit that was not yet synced. Each commit before it was: of two or more that are
-    dropped, all but the last were acknowledged, unless `durability="normal"` wrote them.
+    A power cut can tear only the last commit, which was not yet synced. So of two or more dropped commits, all but the
+    last were acknowledged, unless `durability="normal"` wrote them.
 
     Raises:
-        DatabaseError: acknowledged commits would be lost by the next write; nothing was changed.
+        DatabaseError: the next write would destroy acknowledged commits; nothing was changed.
 
     """
     if not _count(connection, path)[0]:
@@ -47,7 +47,7 @@ def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused
 
 
 def _count(connection: apsw.Connection, path: str) -> tuple[int, int]:
-    """Return how many commits the log has behind the last frame that SQLite applies, and the number of that frame."""
+    """Return how many commits follow the last frame that SQLite applies, and the number of that frame."""
     frame, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
     if frame < 0:
         return 0, 0

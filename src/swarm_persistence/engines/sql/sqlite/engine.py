@@ -1,4 +1,4 @@
-"""The SQLite engine: compiles in the caller's loop, runs in the writer's and the readers' threads."""
+"""The SQLite engine: compiles in the caller's loop, and runs in the threads of the writer and the readers."""
 
 import asyncio
 import os
@@ -120,9 +120,9 @@ class SqliteEngine(FollowingEngine):
         )
 
     def start(self, *, must_exist: bool = False) -> None:
-        """Open the file, and bring its schema up to date if that is wanted. Blocks: call it from a thread.
+        """Open the file, and migrate its schema if the settings say so. Blocks: call it from a thread.
 
-        One that must exist is not created, and only read if it cannot be written.
+        A file that must exist is not created, and is opened for reading if it cannot be written.
         """
         self._must_exist = must_exist
         try:
@@ -300,7 +300,7 @@ class SqliteEngine(FollowingEngine):
     def _checkpoint(self) -> None:
         """Checkpoint and truncate the log, as far as other processes' reads allow within a short time.
 
-        Waiting for a reader as long as for a lock would stall every writer, and the next checkpoint does the rest.
+        Waiting for a reader as long as for a lock would stall every writer; the next checkpoint does the rest.
         """
         wait = self._busy_handler.wait
         self._busy_handler.wait = LockWait(time.monotonic() + _CHECKPOINT_TIMEOUT_SECONDS)
@@ -352,7 +352,7 @@ class SqliteEngine(FollowingEngine):
         return connection
 
     def _prepare(self, connection: apsw.Connection) -> None:
-        """Bring a file that was just opened into the state that all others expect."""
+        """Prepare a file that was just opened for all other connections."""
         is_refused = self.settings.durability == "full" and checksums.are_kept(connection)
         report_dropped_commits(connection, self.path, is_refused=is_refused)
         switch_to_wal(connection, self.settings.connection_timeout)

@@ -12,11 +12,11 @@ from swarm_persistence.engines.steps import Upkeep
 T = TypeVar("T")
 
 UpkeepResults = dict[Upkeep[Any], int]
-"""The results of the upkeep that a transaction has done."""
+"""The results of the upkeep that a transaction has run."""
 
 
 def execute(cursor: apsw.Cursor, exchange: Exchange[T], done: UpkeepResults | None = None) -> T:
-    """Run what statements yield, and return their result. Upkeep that is done is not repeated."""
+    """Run what statements yield, and return their result. Upkeep already done is not repeated."""
     done = {} if done is None else done
     try:
         statement: Any = next(exchange)

@@ -1,4 +1,4 @@
-"""Turns SQLite's errors into ours, by result code."""
+"""Translates SQLite's errors into ours, by result code."""
 
 import errno
 import os
@@ -44,24 +44,24 @@ _HARMLESS = frozenset(
 
 _OPEN_OUTCOMES = frozenset({apsw.SQLITE_IOERR, apsw.SQLITE_NOMEM, apsw.SQLITE_INTERNAL, -1})
 _INCOMPLETE = frozenset({apsw.SQLITE_IOERR_LOCK, apsw.SQLITE_IOERR_RDLOCK, apsw.SQLITE_IOERR_WRITE})
-"""The failures at which the last frame of a commit, which makes it one, has not reached the log."""
+"""Failures after which the last frame of a commit, which completes it, cannot have reached the log."""
 
 
 def has_spoiled_connection(error: BaseException) -> bool:
-    """Tell whether the connection should be closed after a failure, and another one opened."""
+    """Tell whether a failure requires closing the connection and opening another one."""
     return isinstance(error, apsw.Error) and _code(error) not in _HARMLESS
 
 
 def is_open_outcome(error: apsw.Error) -> bool:
     """Tell whether a commit that has failed like this may be stored all the same.
 
-    All of it may have reached the log before the disk failed: then the next recovery of the log finds it complete.
+    All of it may have reached the log before the disk failed; then the next recovery of the log completes it.
     """
     return _code(error) in _OPEN_OUTCOMES and getattr(error, "extendedresult", None) not in _INCOMPLETE
 
 
 def unknown_outcome(error: BaseException, path: str) -> OutcomeUnknownError:
-    """Return the caller's error for a commit that has failed and may be stored."""
+    """Return the caller's error for a failed commit that may be stored."""
     unknown = OutcomeUnknownError(
         f"{path!r}: the disk failed while the write was being committed (SQLite: {error}), "
         "and it may or may not be stored; read it back"
@@ -78,12 +78,12 @@ _READING = frozenset({apsw.SQLITE_IOERR_READ, apsw.SQLITE_IOERR_SHORT_READ, apsw
 
 
 _DESCRIPTORS_AT_ONCE = 8
-"""What a connection may need: its file, log, index, journal and their directory, and another one beside it."""
+"""The descriptors that a connection may need: file, log, index, journal and their directory, and one more."""
 
 
 @contextmanager
 def translated(source: str, target: str, timeout: float) -> Iterator[None]:
-    """Turn an error of a copy into ours; it names the file that is to blame."""
+    """Translate an error of a copy, naming the file that is to blame."""
     try:
         yield
     except apsw.Error as error:
@@ -93,7 +93,7 @@ def translated(source: str, target: str, timeout: float) -> Iterator[None]:
 
 
 def translate(error: BaseException, path: str, connection_timeout: float) -> BaseException:
-    """Return the error that callers know for one of the driver's; any other error as it is."""
+    """Translate an error of the driver; return any other error unchanged."""
     if isinstance(error, StorageError) or not isinstance(error, apsw.Error):
         return error
     code = _code(error)
@@ -116,7 +116,7 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
 
 
 def _exhausted_descriptors() -> str | None:
-    """Tell which limit of open files is reached, if one is; SQLite says the same for it as for a missing file."""
+    """Return which limit of open files is reached, if any; SQLite reports that like a missing file."""
     taken: list[int] = []
     try:
         # The connection that has failed had several, and has given them back.

@@ -1,4 +1,4 @@
-"""Looks at a database's file before it is opened: is it ours, new, or something that must stay as it is?
+"""Inspects a database file before it is opened: is it ours, new, or something to leave alone?
 
 Only SQLite opens the file, its `-wal` and its `-shm`: when a process closes any descriptor of a file, it loses all its
 POSIX locks on it, also those of a connection that another thread has open.
@@ -37,11 +37,11 @@ class FileState(StrEnum):
 
     MISSING = "missing"
     EMPTY = "empty"
-    """A file of no bytes, which opening fills."""
+    """An empty file, which opening initializes."""
     LOG_ALONE = "log alone"
-    """No file, or one of no bytes, beside a log with content, which opening would destroy."""
+    """No file or an empty one beside a log with content, which opening would destroy."""
     NEW = "new"
-    """An SQLite database without any content, which opening fills."""
+    """An SQLite database without content, which opening initializes."""
     OURS = "ours"
     """A database of this package, perhaps of another version."""
     FOREIGN = "foreign"
@@ -51,9 +51,9 @@ class FileState(StrEnum):
     DAMAGED = "damaged"
     """A database whose schema cannot be read."""
     INTERRUPTED = "interrupted"
-    """A database with a hot journal: what it holds is known once SQLite has rolled the interrupted write back."""
+    """A database with a hot journal: its content is unknown until SQLite rolls the interrupted write back."""
     UNREADABLE = "unreadable"
-    """The operating system does not let this process look."""
+    """This process is not permitted to read it."""
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -61,8 +61,8 @@ class Inspection(msgspec.Struct, frozen=True):
 
     state: FileState
     refusal: StorageError | None = None
-    """What opening it raises; `None` if it can be opened. `MigrationError` for a file of ours that is too new for this
-    code, or that another program has taken for its own."""
+    """The error that opening raises; `None` if it can be opened. `MigrationError` for a file of ours that is too new
+    for this code, or that another program has marked as its own."""
 
 
 def resolve(path: str | os.PathLike[str]) -> str:
@@ -233,7 +233,7 @@ def _no_database(path: str) -> Inspection:
 
 
 def _without_tables(path: str) -> Inspection:
-    """Tell a new database from one whose first commits stand in a part of its log that is damaged."""
+    """Distinguish a new database from one whose first commits are in a damaged part of its log."""
     hidden = dropped_commits(Path(f"{path}-wal"))
     if hidden <= _COMMITS_WITHOUT_SYNC:
         return Inspection(FileState.NEW)

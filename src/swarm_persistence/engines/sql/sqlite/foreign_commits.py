@@ -15,9 +15,9 @@ from swarm_persistence.errors import StorageError
 _POLL_SECONDS = 0.02
 """How often the writer polls for other processes' commits while there is a watch."""
 _RARE_POLL_SECONDS = 0.25
-"""How often it does so beside the notices of writes to the log: for a write that shows in no notice."""
+"""How often the writer polls while log notices are active, for writes that they miss."""
 _LONGEST_WAIT_SECONDS = 1.0
-"""How long a notice waits for its poll: an open transaction keeps the writer from it."""
+"""How long a notice waits for its poll, which an open transaction delays."""
 
 
 class Poll:
@@ -30,10 +30,10 @@ class Poll:
 
 
 class ForeignCommits:
-    """Finds the commits of other processes by polls of the writer; notices of writes to the log bring these forward."""
+    """Finds the commits of other processes by polls of the writer, sooner where log notices are available."""
 
     def __init__(self, log: str, watches: Watches, send: Callable[[Poll], None]) -> None:
-        """Take the path of the log, and what sends a poll to the writer, which calls `run`."""
+        """Take the path of the log, and the function that sends a poll to the writer, which calls `run`."""
         self._notices = LogNotices(log, self._poll_soon, lambda: not watches.is_empty)
         self._watches = watches
         self._send = send
@@ -53,7 +53,7 @@ class ForeignCommits:
         self._send(Poll(is_first=True))
 
     def close(self) -> None:
-        """Notice no more writes to the log."""
+        """Stop watching the log."""
         self._notices.close()
 
     def poll_if_due(self, connection: WriterConnection) -> None:
@@ -69,8 +69,8 @@ class ForeignCommits:
     def poll(self, connection: WriterConnection, *, is_first: bool = False) -> PollFinding:
         """Wake the watches if another process has committed: only that changes the connection's `data_version`.
 
-        The first poll wakes them anyway: a commit between their own read and this poll would be missed. After a failed
-        poll, they are woken once, so that their own reads raise the error.
+        The first poll always wakes them, or a commit between their own read and this poll would be missed. After a
+        failed poll, they are woken once, so that their own reads raise the error.
         """
         self._polled_at = time.monotonic()
         try:

@@ -1,7 +1,7 @@
 """Group commit: what waits is committed together, and each operation fails alone.
 
-Whichever thread leads has the one connection that writes: it takes the batches that wait, in the order of their
-arrival, and runs them as one group.
+The thread that leads owns the single writing connection: it takes the waiting batches in order of arrival, and runs
+them as one group.
 """
 
 import threading
@@ -35,17 +35,17 @@ from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, OutcomeUnknownError, copy_error
 
 _LARGEST_GROUP = MOST_ROWS
-"""Operations in one commit: enough to share its cost, and few enough that the first need not wait for the last."""
+"""Operations in one commit: enough to amortize its cost, few enough that the first is not delayed by the last."""
 _FEWEST_PUTS_LEFT_OUT = 4
 _MOST_PUTS_LEFT_OUT = 256
-"""How many groups of puts at most are not tried as inserts after one has met a stored row: twice as many each time."""
+"""The most groups of puts that are not tried as inserts after one met a stored row; the number doubles each time."""
 
 
 class Writer:
-    """Takes the batches that wait, and runs them as one group: in its own thread, or in that of a caller.
+    """Runs the waiting batches as one group: in its own thread, or in that of a caller.
 
-    A caller's thread leads if no other does at that moment, and ends with its own batch. The rest is left to the
-    writer's thread, and so is all that may have to wait, for a transaction's caller or another process.
+    A caller's thread leads if no other thread does, and stops after its own batch. The rest is left to the writer's
+    thread, as is everything that may have to wait, for a transaction's caller or another process.
     """
 
     commits: "GroupCommit"
@@ -59,7 +59,7 @@ class Writer:
         log: str,
         wait_for_readers: Callable[[], None],
     ) -> None:
-        """Take what opens the connection that writes, in the writer's thread, and the path of the log."""
+        """Take the function that opens the writing connection, in the writer's thread, and the path of the log."""
         self._foreign_commits = ForeignCommits(log, watches, self._put)
         self._wait_for_readers = wait_for_readers
         self._watches = watches
@@ -175,7 +175,7 @@ class Writer:
             self._lead.release()
 
     def _run_other(self) -> bool:
-        """Run what stands next in the inbox and belongs to no group; `False` if that is the end."""
+        """Run the next item of the inbox, which belongs to no group; return `False` at the end."""
         item = self._inbox.popleft()
         if item is None:
             return False
@@ -186,7 +186,7 @@ class Writer:
         return True
 
     def _run_group(self, *, may_wait: bool) -> bool:
-        """Run the batches that stand next as one group; `False` if something else is next, or it would have to wait."""
+        """Run the next batches as one group; return `False` if another item is next, or it would have to wait."""
         group: list[Batch] = []
         size = 0
         is_other_next = True
@@ -251,7 +251,7 @@ class GroupCommit(WriterConnection):
     def run_group(self, batches: list[Batch], *, may_wait: bool = True) -> list[Batch]:
         """Run the operations of batches, commit them together, and answer them.
 
-        Returns the batches if another process holds the write lock and this is not to wait for it, else none.
+        If another process holds the write lock and this must not wait, returns the batches unrun.
         """
         while batches:
             # Nothing is done for a caller that was cancelled by now.
@@ -319,7 +319,7 @@ class GroupCommit(WriterConnection):
         """Run one operation inside the open transaction: all its statements, or none of them.
 
         Raises:
-            _HalfDoneError: without a savepoint, it has failed when a part of it may have been done.
+            _HalfDoneError: without a savepoint, it failed after a part of it may have run.
 
         """
         statements = operation.statements
@@ -340,8 +340,8 @@ class GroupCommit(WriterConnection):
     def _run_alone(self, operations: list[Operation]) -> bool:
         """Run operations that only add rows to one table as one statement; tell whether that was possible.
 
-        The statement is its own transaction. The driver gives the interpreter lock away once a statement, so all of
-        it, the disk's part included, runs beside the event loop.
+        The statement is its own transaction. The driver releases the interpreter lock once per statement, so all of it,
+        disk access included, runs in parallel with the event loop.
         """
         bulk, rows = _next_inserts(operations, 0)
         puts = _puts_of(operations) if bulk is None else None
@@ -377,7 +377,7 @@ class GroupCommit(WriterConnection):
         return True
 
     def _run_transaction(self, operations: list[Operation], start: int, *, has_savepoints: bool = False) -> int:
-        """Run operations in one transaction; return the place of the first that was not in it."""
+        """Run operations in one transaction; return the position of the first one that was not part of it."""
         self._upkeep = {}
         self.begin()
         position = start
@@ -450,12 +450,12 @@ def changed_by(operation: Operation) -> set[str]:
 
 
 def _is_atomic(statements: Sequence[Statement]) -> bool:
-    """Tell whether SQLite undoes all of them by itself if one fails."""
+    """Tell whether SQLite by itself undoes all of the statements if one fails."""
     return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
 
 
 def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInsert | None, list[Row]]:
-    """Return the rows of the operations that stand next and add one row of one table, and what adds these rows."""
+    """Return the rows of the next operations that each add one row to one table, and the statement that adds them."""
     bulk: BulkInsert | None = None
     rows: list[Row] = []
     for place in range(position, len(operations)):
@@ -475,7 +475,7 @@ def _puts_in(operation: Operation) -> Sequence[PutStatement]:
 
 
 def _puts_of(operations: list[Operation]) -> Puts | None:
-    """Return what puts the rows of operations which do nothing else, if it is the same for all."""
+    """Return the `Puts` that operations share, if they consist of nothing but puts."""
     puts: Puts | None = None
     for operation in operations:
         for statement in operation.statements:

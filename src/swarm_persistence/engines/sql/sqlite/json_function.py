@@ -1,4 +1,4 @@
-"""The function of SQL that tests JSON as Python does, for what SQLite's own functions would mistake."""
+"""The SQL function that tests JSON as Python does, where SQLite's own functions would err."""
 
 from collections.abc import Callable
 from functools import lru_cache

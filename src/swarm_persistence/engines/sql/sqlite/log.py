@@ -1,4 +1,4 @@
-"""Reads a write-ahead log by SQLite's file format, and tells sound frames from stale and damaged ones."""
+"""Reads a write-ahead log by SQLite's file format, and distinguishes sound, stale and damaged frames."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,11 +31,11 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """What a log says: its frames up to the first one of an earlier use of the file."""
+    """The content of a log: its frames up to the first one of an earlier use of the file."""
 
     page_size: int
     has_header: bool
-    """Whether its header is sound; SQLite ignores a log without."""
+    """Whether its header is sound; otherwise SQLite ignores the log."""
     frames: tuple[Frame, ...]
 
     def applied(self) -> tuple[Frame, ...]:
@@ -48,7 +48,7 @@ class Log(msgspec.Struct, frozen=True):
         return next((frame for frame in reversed(self.applied()) if frame.page == page), None)
 
     def dropped(self) -> tuple[Frame, ...]:
-        """Return the committed frames that SQLite does not apply, since a damaged one stands before them."""
+        """Return the committed frames that SQLite does not apply, because a damaged one precedes them."""
         return _committed(self.frames)[len(self.applied()) :]
 
 
@@ -82,7 +82,7 @@ def commits_behind(path: Path, number: int) -> int:
 def is_in_database(path: Path, database: Path) -> bool:
     """Tell whether the database's file holds all pages as the last commit of its log has left them.
 
-    So it is between the reset of a log and the next write, whose frames replace the old ones: SQLite applies none.
+    This is the state between the reset of a log and the next write, which replaces the old frames: SQLite applies none.
     """
     log, file = open_if_exists(path), open_if_exists(database)
     if log is None or file is None:
@@ -145,7 +145,7 @@ def _read(file: RawFile, page_size_of_file: int) -> Log | None:
 
 
 def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int], order: str) -> Iterator[Frame]:
-    """Yield the frames of one use of the file; each one's checksum goes on from that which the one before states."""
+    """Yield the frames of one use of the file; the checksum of each continues that of the frame before."""
     step = _FRAME.size + page_size
     for number, offset in enumerate(range(_HEADER.size, file.size - step + 1, step), 1):
         data = file.read(offset, step)
@@ -163,13 +163,13 @@ def _frames(file: RawFile, page_size: int, salts: bytes, before: tuple[int, int]
 
 
 def _has_salts(file: RawFile, offset: int, salts: bytes) -> bool:
-    """Tell whether the frame here belongs to this use of the file: then those before it are damaged, not stale."""
+    """Tell whether this frame belongs to this use of the file; if so, earlier ones are damaged, not stale."""
     header = file.read(offset, _FRAME.size)
     return len(header) == _FRAME.size and _FRAME.unpack(header)[2] == salts
 
 
 def checksum(data: bytes, first: int, second: int, order: str) -> tuple[int, int]:
-    """Return SQLite's checksum of these bytes behind others, whose checksum is given; `order` is `<` or `>`."""
+    """Continue SQLite's checksum with these bytes; `order` is `<` or `>`."""
     words = iter(unpack_from(f"{order}{len(data) // 4}I", data))
     for word in words:
         first = (first + word + second) & 0xFFFFFFFF

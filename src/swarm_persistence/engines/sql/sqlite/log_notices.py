@@ -1,7 +1,7 @@
-"""Notices at once that a process has written to the log, where the operating system tells of that: inotify, on Linux.
+"""Notices at once that a process has written to the log, by inotify on Linux.
 
-A poll finds out whether it was another process, and whether the commit is complete. Without notices, on other systems,
-or if a write shows in no local file system, the regular polls see the commit later.
+A poll finds out whether it was another process, and whether the commit is complete. Without notices, as on other
+systems or for writes from another machine, the regular polls see the commit later.
 """
 
 import ctypes
@@ -23,17 +23,17 @@ _IN_IGNORED = 0x8000
 _EVENT = Struct("iIII")
 _LONGEST_READ = 4096
 _LONGEST_COMMIT_SECONDS = 1.0
-"""How long polls go on after a notice: the frames of a commit are written, and on the disk, before it shows."""
+"""How long to poll after a notice: a commit becomes visible only once its frames are written and synced."""
 _REST_AFTER_OWN_WRITE_SECONDS = 0.002
 _SHORTEST_PAUSE_SECONDS = 0.001
 _LONGEST_PAUSE_SECONDS = 0.02
-"""Between two notices, while one follows the other: then they bring no more than regular polls."""
+"""Between notices in quick succession, which are then no better than regular polls."""
 _REST_SECONDS = 0.01
-"""After so long without a notice, those that follow are few: a task that comes, its claim and its completion."""
+"""After so long without a notice, only few are expected to follow: for a new task, its claim and its completion."""
 
 
 class PollFinding(Enum):
-    """What a poll has found."""
+    """The result of a poll."""
 
     NOTHING = 1
     OWN_WRITE = 2
@@ -41,14 +41,14 @@ class PollFinding(Enum):
 
 
 class _FileWatch(NamedTuple):
-    """The descriptor from which the writes to a file are read, and the number of its watch."""
+    """The inotify descriptor that reports writes to a file, and its watch descriptor."""
 
     descriptor: int
     number: int
 
 
 class LogNotices:
-    """Calls a poll, in a thread of its own, after each write to the log, as long as that is wanted."""
+    """Polls, in a thread of its own, after each write to the log, until it is closed or no longer wanted."""
 
     def __init__(self, path: str, poll: Callable[[], PollFinding], is_wanted: Callable[[], bool]) -> None:
         """Take the path of the log."""
@@ -61,11 +61,11 @@ class LogNotices:
 
     @property
     def is_active(self) -> bool:
-        """Tell whether writes are noticed."""
+        """Tell whether the log is being watched."""
         return self._watch is not None
 
     def start(self) -> None:
-        """Notice writes from now on, if that is possible; a second call does nothing."""
+        """Start to watch the log, if possible; idempotent."""
         with self._lock:
             if self.is_active or self._is_closed or _inotify is None:
                 return
@@ -77,7 +77,7 @@ class LogNotices:
                 ).start()
 
     def close(self) -> None:
-        """Notice no more writes; the thread ends soon."""
+        """Stop watching the log; the thread ends soon."""
         with self._lock:
             self._is_closed = True
             if self._watch is not None and _inotify is not None:
@@ -100,7 +100,7 @@ class LogNotices:
             os.close(watch.descriptor)
 
     def _ends_unless_wanted(self) -> bool:
-        """End the notices if they are not wanted, so that the next `start` begins them anew; tell whether it did."""
+        """End the watch if it is not wanted, so that the next `start` begins anew; return whether it ended."""
         with self._lock:
             if self._is_wanted():
                 return False
@@ -108,9 +108,9 @@ class LogNotices:
             return True
 
     def _poll_until_found(self, watch: "_FileWatch") -> None:
-        """Poll until another process's commit shows, or the log is written to again, which begins anew.
+        """Poll until another process's commit is visible, or the log is written to again, which restarts the polling.
 
-        The notice may have been of the rest of a write by this process, after which no commit shows.
+        The notice may be of the end of a write by this process, which brings no commit.
         """
         further = select.poll()  # select() takes no descriptor above 1023
         further.register(watch.descriptor, select.POLLIN)
@@ -130,7 +130,7 @@ class LogNotices:
 
 
 def pause_after(before: float, rest: float) -> float:
-    """Return the pause after a notice, from the pause before and the time without a notice since, all in seconds."""
+    """Return the pause after a notice, given the previous pause and the time without notices since; all in seconds."""
     return _SHORTEST_PAUSE_SECONDS if rest >= _REST_SECONDS else min(2 * before, _LONGEST_PAUSE_SECONDS)
 
 
@@ -148,7 +148,7 @@ def _masks(events: bytes) -> Iterator[int]:
 
 
 class _Inotify:
-    """The calls of the C library, which Python does not offer."""
+    """The functions of the C library that Python does not expose."""
 
     def __init__(self) -> None:
         library = ctypes.CDLL(None, use_errno=True)
@@ -169,7 +169,7 @@ class _Inotify:
             raise
 
     def end(self, watch: _FileWatch) -> None:
-        """End a watch, which wakes the thread that reads from its descriptor; one that has ended is left alone."""
+        """End a watch, which wakes the thread that reads from its descriptor; idempotent."""
         with suppress(OSError):
             _checked(self._remove(*watch))
 

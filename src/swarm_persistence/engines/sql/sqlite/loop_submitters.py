@@ -1,4 +1,4 @@
-"""The submitters of each event loop, one to the writer and one to the readers, made at the loop's first call."""
+"""The submitters of each event loop, one for the writer and one for the readers, created on the loop's first call."""
 
 import asyncio
 import threading
@@ -16,9 +16,9 @@ _Submitters = tuple[Submitter, Submitter] | tuple[ThreadSubmitter, ThreadSubmitt
 
 
 class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
-    """Holds the submitters by their loops; with a single connection, reads are sent to the writer, too.
+    """The submitters by event loop; with a single connection, reads go to the writer as well.
 
-    Look up the running loop, or `None` where none runs: those of a loop without any are made.
+    The key is the running loop, or `None` where none runs; a missing pair is created.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
         self._lock = threading.Lock()
 
     def __missing__(self, loop: asyncio.AbstractEventLoop | None) -> _Submitters:
-        """Make those of the running loop; raises `OtherError` if none runs, or if threads were replaced."""
+        """Create those of the running loop; raise `OtherError` if none runs, or if threads were replaced."""
         running = running_loop() if loop is None else loop
         with self._lock:
             for closed in [other for other in self if other is not None and other.is_closed()]:

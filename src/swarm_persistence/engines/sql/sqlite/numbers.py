@@ -1,4 +1,4 @@
-"""The numbers that a database has given out: readers have seen them, so that none is given a second time."""
+"""The numbers that a database has assigned: readers have seen them, so none may be assigned again."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -38,7 +38,7 @@ def highest_change(names: Iterable[str]) -> str:
 
 
 def raise_numbers(connection: apsw.Connection, numbers: Mapping[str, int]) -> None:
-    """Let tables and changes number on from these, as far as they are behind; call it within a transaction."""
+    """Advance the numbering of tables and changes to these numbers, where it is behind; call it in a transaction."""
     tables = _tables_of(connection)
     for name, number in numbers.items():
         if name == CHANGES and name in tables:

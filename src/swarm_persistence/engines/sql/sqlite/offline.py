@@ -45,7 +45,7 @@ def require_ours(connection: apsw.Connection, name: str) -> None:
 
 
 def check_pages(copy: apsw.Connection, name: str, stop: threading.Event, *, is_thorough: bool) -> None:
-    """Raise `DatabaseError` unless a file is a sound database of this package; `name` is the file to speak of."""
+    """Raise `DatabaseError` unless a file is a sound database of this package; `name` is the name for messages."""
     copy.set_progress_handler(stop.is_set, _STEPS_BETWEEN_LOOKS)
     try:
         require_ours(copy, name)
@@ -64,7 +64,7 @@ def row_counts(source: apsw.Connection) -> Mapping[str, int]:
 
 
 def check_rows(copy: apsw.Connection, name: str, counts: Mapping[str, int], stop: threading.Event) -> None:
-    """Raise `DatabaseError` unless all rows are there and can be read back."""
+    """Raise `DatabaseError` unless all rows exist and can be decoded."""
     copied = row_counts(copy)
     if copied != counts:
         raise _damaged(name, f"{dict(counts)} rows were to be copied, and {copied} are there")

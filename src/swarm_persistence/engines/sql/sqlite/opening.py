@@ -1,4 +1,4 @@
-"""Prepares a database's file to be opened: makes it, rolls an interrupted write back, or refuses it as it is."""
+"""Prepares a database file for opening: creates it, rolls an interrupted write back, or refuses it."""
 
 import os
 import stat
@@ -25,10 +25,10 @@ _MODE_OF_NEW_FILE = 0o600
 def prepare(
     path: str, timeout: float, vfs: str | None = None, *, must_exist: bool = False, is_migrating: bool = True
 ) -> Access:
-    """Make sure that there is a file of ours, and return how to open it; one that is not ours is left as it is.
+    """Ensure that a file of ours exists, and return how to open it; any other file is left as it is.
 
-    A new file is readable by its owner only. A write that was interrupted is rolled back. A file that must exist and
-    cannot be written is to be read.
+    A new file is readable by its owner only. An interrupted write is rolled back. A file that must exist but cannot
+    be written is opened for reading.
 
     Raises:
         DatabaseError: the path is a directory, its parent is missing, or the file is another program's or cannot be
@@ -80,10 +80,10 @@ def _access_for_reading(path: str, timeout: float) -> Access:
 
 
 def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
-    """Let SQLite roll an interrupted write back, as every program that opens the file does.
+    """Let SQLite roll an interrupted write back, as any program that opens the file would.
 
-    For another program's file, too: what the journal holds decides whose the file is. What can be told without, was
-    refused before.
+    This also happens to another program's file, as only the journal decides whose it is. Files that can be recognized
+    without the journal have been refused before.
     """
     connection = connect(path, Access.WRITE, vfs=vfs)
     try:
@@ -95,7 +95,7 @@ def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
 
 
 def _create(path: str) -> None:
-    """Make an empty file, unless another thread or process has just made it."""
+    """Create an empty file, unless another thread or process has just done so."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise DatabaseError(f"{path!r} cannot be created: the directory {folder!r} does not exist")

@@ -1,4 +1,4 @@
-"""The percentile, for a SQLite that was built without its own."""
+"""The percentile function, for builds of SQLite without it."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class _Percentile:
         self._fraction = 0.0
 
     def step(self, *arguments: Any) -> None:
-        """Take note of a value."""
+        """Add a value."""
         value, self._fraction = arguments
         if value is not None:
             self._values.append(value)

@@ -1,4 +1,4 @@
-"""Gives a finished database its name, or puts what it holds in the place of what another file holds.
+"""Gives a finished database its name, or replaces the content of another file by it.
 
 A file that SQLite can open is overwritten by one transaction of SQLite: it keeps its inode, its mode and its links, a
 crash leaves the old or the new content, and a process that is just opening it finds one of the two. Any other file is
@@ -33,10 +33,10 @@ _PAGES_A_STEP = 1024
 
 
 def require_free(target: str, *, is_overwriting: bool, source: str | None = None) -> None:
-    """Refuse a name that is taken, or beside which another database's log lies, before any work is done.
+    """Refuse a name that is taken, or that has another database's log beside it, before any work is done.
 
     Raises:
-        OtherError: it is taken, and not to be overwritten, or it is that of the source.
+        OtherError: the name is taken and not to be overwritten, or is that of the source.
         DatabaseError: it is not the name of a file, or some process has the file open.
 
     """
@@ -58,8 +58,8 @@ def require_free(target: str, *, is_overwriting: bool, source: str | None = None
 def publish(partial: PartialFile, *, is_overwriting: bool, keeps_numbers: bool, vfs: str | None) -> None:
     """Give a finished database its name.
 
-    With `keeps_numbers`, what the file of that name has numbered is numbered on from there: no event, message or change
-    ever gets a number that a reader of the overwritten file has seen.
+    With `keeps_numbers`, numbering continues from that of the overwritten file: no event, message or change gets a
+    number that a reader of that file has seen.
 
     Raises:
         OtherError: the name is taken, and not to be overwritten.
@@ -114,7 +114,7 @@ def _held_alone(target: str, vfs: str | None) -> Iterator[apsw.Connection]:
 
 
 def _overwrite(connection: apsw.Connection, path: str, vfs: str | None) -> None:
-    """Replace what a database holds with what a file holds, in one transaction."""
+    """Replace the content of a database by that of a file, in one transaction."""
     with opened_offline(path, vfs) as source:
         if connection.execute("PRAGMA page_size").get != source.execute("PRAGMA page_size").get:
             connection.execute("PRAGMA journal_mode = DELETE").fetchall()  # a log holds pages of one size
@@ -150,7 +150,7 @@ def _put_in_place_of(partial: PartialFile) -> None:
 
 @contextmanager
 def _locked(target: str) -> Iterator[None]:
-    """Keep all connections out of a file that SQLite may not be able to open; one may have had it open before."""
+    """Lock all connections out of a file that SQLite may be unable to open, but that one may have had open before."""
     try:
         with held(Path(target)):
             yield

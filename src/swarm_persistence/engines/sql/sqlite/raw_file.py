@@ -1,6 +1,6 @@
 """Reads the bytes of a database's files through SQLite's own VFS, without a connection.
 
-Python's `open` will not do: closing any descriptor of a database's file drops all locks that this process has on it.
+Python's `open` is unsuitable: closing any descriptor of a database's file drops all locks that this process has on it.
 SQLite closes its own only when no connection of the process holds a lock.
 """
 
@@ -12,7 +12,7 @@ from typing import Self
 import apsw
 
 MAGIC = b"SQLite format 3\0"
-"""What an SQLite database begins with."""
+"""The first bytes of an SQLite database."""
 
 # https://sqlite.org/fileformat.html#the_database_header
 _PAGE_SIZE_AT = 16
@@ -20,7 +20,7 @@ _WRITE_VERSION_AT = 18
 _FOR_LOG = 2
 _CHUNK = 1024 * 1024
 _MOST_ATTEMPTS = 100
-"""More than a file can appear and be gone again between two looks at it, unless its opening fails for another cause."""
+"""Attempts to open a file that comes and goes; if more fail, there is another cause."""
 
 
 class RawFile:
@@ -54,7 +54,7 @@ class RawFile:
 
 
 def open_if_exists(path: Path) -> RawFile | None:
-    """Open a file to read it; `None` if there is none. Other connections may make and delete it at any time.
+    """Open a file for reading; `None` if it is missing. Other connections may create and delete it at any time.
 
     Raises:
         apsw.CantOpenError: there is such a file, but it cannot be opened.
@@ -77,14 +77,14 @@ def companions(path: Path) -> tuple[Path, Path, Path]:
 
 
 def copy_bytes(source: Path, target: Path) -> None:
-    """Copy a file of a database to where there is none."""
+    """Copy a file of a database to a new file."""
     with RawFile(source) as file, target.open("xb") as copy:
         for offset in range(0, file.size, _CHUNK):
             copy.write(file.read(offset, _CHUNK))
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if there is none, or none of such a name can be."""
+    """Return the size of a file in bytes; 0 if it is missing, or no file can have such a name."""
     try:
         return path.stat().st_size
     except OSError:
@@ -106,9 +106,9 @@ def is_for_log(path: Path) -> bool:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Let no connection of any process open the file within the block.
+    """Prevent all connections of all processes from opening the file within the block.
 
-    A file that this user may not write to, or that is missing, is not held.
+    A file that is missing, or that this user may not write, is not locked.
 
     Raises:
         apsw.BusyError: a connection has it open.

@@ -25,11 +25,11 @@ _NO_WAIT = LockWait(0.0)
 _USUAL_WAIT = LockWait()
 """Shared by all readers: whether one of them waits is not asked."""
 _BETWEEN_GROWTHS_SECONDS = 1.0
-"""How long no thread is started after one that could not open a connection."""
+"""How long to start no thread after one that could not open a connection."""
 
 
 class PooledReader:
-    """A connection that reads: of a reader thread, or of whichever calling thread takes it.
+    """A reading connection: that of a reader thread, or one that calling threads share.
 
     An event loop may use that of a thread while the thread is idle.
     """
@@ -47,7 +47,7 @@ class PooledReader:
 class Readers:
     """Runs batches of reads, each in one snapshot, on the next free thread; or a single read in the calling thread.
 
-    At least one connection is left to the threads, so that what a calling thread cannot run itself is always run.
+    At least one connection is reserved for the threads, which run what a calling thread cannot run itself.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Readers:
         self._threads_open = 0
         self._lent = 0
         self._idle: list[PooledReader] = []
-        """Connections for calling threads that none uses; those used last stand last."""
+        """Idle connections for calling threads; the most recently used ones come last."""
         self._all_returned = threading.Condition(self._lock)
 
     @property
@@ -107,7 +107,7 @@ class Readers:
     def run_in_caller(self, batch: Batch) -> None:
         """Take a batch of one read, and run it in the calling thread if a connection is free and no lock prevents it.
 
-        It never waits there, neither for another process nor for a thread.
+        It waits neither for another process nor for a thread.
         """
         (operation,) = batch.operations
         (statement,) = operation.statements
@@ -174,7 +174,7 @@ class Readers:
     def run_here(self, operation: Operation) -> bool:
         """Run a short read in the calling thread, on the connection of an idle reader; return whether it is done.
 
-        It never waits, for another process's lock as little as for a thread. Runs in whichever thread calls it.
+        It waits neither for another process's lock nor for a thread.
         """
         (whole,) = operation.statements
         statement: Any = whole.in_loop
@@ -207,7 +207,7 @@ class Readers:
         return True
 
     def _failure_of(self, reader: PooledReader, error: BaseException) -> BaseException:
-        """Return the caller's error for one of a connection, which may have to be replaced by the next operation."""
+        """Return the caller's error for a failure of a connection, and note if the connection must be replaced."""
         if has_spoiled_connection(error):
             reader.cursor = None
         return self._translate(error)
@@ -274,7 +274,7 @@ class Readers:
     def _is_left_to_others(self, reader: PooledReader, batch: Batch) -> bool:
         """Open the connection; if that fails, return the batch to the queue if other threads have a connection.
 
-        A process that is out of descriptors reads on with what it has open. Then this thread is no longer counted.
+        A process that is out of descriptors goes on with the connections it has. Then this thread is no longer counted.
         """
         try:
             with reader.lock:
@@ -298,7 +298,7 @@ class Readers:
         return reader.connection
 
     def _next(self) -> Batch | None:
-        """Wait for a batch; `None` if the thread is to end, and then it is no longer counted."""
+        """Wait for a batch; return `None`, and stop counting the thread, if it is to end."""
         while True:
             try:
                 batch = self._inbox.get(timeout=self._idle_timeout)

@@ -1,4 +1,4 @@
-"""Repeats the writes that can be repeated after a commit of unknown outcome: a second insert finds the first."""
+"""Repeats writes after a commit of unknown outcome, if a second insert can detect the first."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from swarm_persistence.engines.sql.statements import IfChangedStatement, Stateme
 
 
 def is_repeatable(operation: Operation) -> bool:
-    """Tell whether an operation adds records only, so that their ids and keys show whether it was done."""
+    """Tell whether an operation only adds records, whose ids and keys then show whether it was done."""
     return all(isinstance(each, BulkInsertStatement) or _inserts_by_key(each) for each in operation.statements)
 
 
 def stored_sequences(cursor: apsw.Cursor, statements: Sequence[Statement]) -> list[int] | None:
-    """Return the sequences of rows that are stored as they were to be added; `None` if one is not."""
+    """Return the sequences of rows that are stored exactly as given; `None` if one is not."""
     sequences: list[int] = []
     for statement in statements:
         if not isinstance(statement, BulkInsertStatement):

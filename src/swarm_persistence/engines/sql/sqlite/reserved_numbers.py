@@ -1,8 +1,8 @@
-"""Reserves numbers durably, a block at a time, before commits that are not synced give them out.
+"""Reserves numbers durably, a block at a time, before unsynced commits assign them.
 
 With `durability="normal"`, a power cut takes the last commits, and readers in other processes may have seen the numbers
-of their events, messages and changes. Were these given out again, a watcher would skip what gets them. So each number
-is below one that was synced before, and after a crash of the machine numbering goes on above that.
+of their events, messages and changes. If those were assigned again, a watcher would skip the records that get them.
+So every number is below one that was synced before, and after a crash of the machine, numbering continues above that.
 """
 
 import time
@@ -16,7 +16,7 @@ import apsw
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, FOLLOWED, highest_change, numbers_of, raise_numbers
 
 BLOCK = 1_000_000
-"""Numbers in a block. Another one is reserved when half of it is left: no single transaction should write more rows."""
+"""Numbers in a block. The next one is reserved when half of it is left: the limit for the rows of one transaction."""
 
 NAMES = ("events", "messages", CHANGES)
 
@@ -48,7 +48,7 @@ class NumberReserve:
         self._checked_at = 0
 
     def __call__(self, connection: apsw.Connection) -> None:
-        """Reserve the next block if the present one is half used up; call it outside of transactions.
+        """Reserve the next block if the present one is half used; call it outside of transactions.
 
         The connection syncs this one commit, and all before it.
 
@@ -66,7 +66,7 @@ class NumberReserve:
 
 
 def skip_numbers_of_another_boot(connection: apsw.Connection) -> None:
-    """Let numbering go on above what was reserved before the machine was started anew; some of it may have been lost.
+    """After a reboot, continue numbering above the reserved block, part of which may have been lost.
 
     Raises:
         apsw.BusyError: another process kept writing.
@@ -100,7 +100,7 @@ def _reserve(connection: apsw.Connection) -> None:
 
 
 def boot_id() -> str:
-    """Return a text that another start of the machine does not have."""
+    """Return a text that identifies this boot of the machine."""
     with suppress(OSError):
         return _BOOT_ID.read_text().strip()
     # When it was started, to the minute. A clock that was set looks like another start, and costs some numbers.

@@ -1,4 +1,4 @@
-"""Brings a backup back: checks it, and puts what it holds in the place of the database."""
+"""Restores a backup: checks it, and replaces the content of the database by it."""
 
 import threading
 
@@ -13,15 +13,14 @@ from swarm_persistence.engines.stepping import Steps
 def restore_pages(
     backup: str, target: str, stop: threading.Event, *, is_overwriting: bool, vfs: str | None = None
 ) -> Steps[None]:
-    """Copy a backup to a database's place, and tell in bytes how far that is.
+    """Copy a backup to the path of a database, and report the progress in bytes.
 
-    All numbers are those of the backup. What was numbered after it, in a database that is overwritten, is not numbered
-    so again.
+    All numbers are those of the backup. Numbers that an overwritten database assigned after it are not assigned again.
 
     Raises:
         OtherError: the target exists, and is not to be overwritten, or is the backup.
-        DatabaseError: the backup is damaged, or no database of this package; or the target is open in any process,
-            is another program's database, or cannot be written. It was left as it was.
+        DatabaseError: the backup is damaged, or is not a database of this package; or the target is open in any
+            process, is another program's database, or cannot be written. It was left as it was.
 
     """
     with translated(backup, target, 0):

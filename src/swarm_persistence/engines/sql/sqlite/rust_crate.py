@@ -1,6 +1,6 @@
-"""What the Rust crate `ruv-swarm-persistence` leaves in a file that it takes for its own, and how to take it out again.
+"""What the Rust crate `ruv-swarm-persistence` leaves in a file that it takes for its own, and how to remove it.
 
-It met our log under the name of its own, `schema_migrations`, until version 3 of our schema.
+Until version 3 of our schema, our log had the name of the crate's, `schema_migrations`.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ _INDEXES = {
     "idx_events_type": "events(event_type)",
     "idx_events_agent": "events(agent_id)",
 }
-"""Indexes on our tables, up to the first column that ours lack: writers keep them up, and queries may go along them."""
+"""Indexes on our tables, up to the first column that ours lack: writes maintain them, and queries may use them."""
 
 
 def is_step(version: int, name: str) -> bool:
@@ -53,9 +53,9 @@ def find_traces(connection: apsw.Connection) -> tuple[str, ...]:
 def repair(connection: apsw.Connection) -> tuple[str, ...]:
     """Remove the crate's objects from a file of this package, in one transaction, and return their names.
 
-    Changes no record of this package. A table of the crate that holds rows is kept, so no stored data is lost.
-    A sound file is left as it is; the schema is brought up by opening the file afterwards. The connection may write,
-    is in no transaction, and the file is known to be ours by its application_id.
+    Changes no record of this package. A table of the crate that holds rows is kept, so no stored data is lost. A file
+    without traces is left as it is; opening the file afterwards migrates the schema. The connection must be able to
+    write and not be in a transaction, and the file must be known as ours by its application_id.
 
     Raises:
         DatabaseError: the five tables themselves are the crate's: there is no record of ours in the file.
@@ -75,7 +75,7 @@ def repair(connection: apsw.Connection) -> tuple[str, ...]:
 
 
 def _traces(connection: apsw.Connection) -> Iterator[tuple[str, str]]:
-    """Yield the name of each trace, and the statement that takes it out.
+    """Yield the name of each trace, and the statement that removes it.
 
     Another program's own index or table of the same name, and of another form, is not a trace.
     """

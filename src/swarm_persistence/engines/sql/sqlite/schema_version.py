@@ -1,4 +1,4 @@
-"""Brings a file's schema to a version: atomic, and safe when many processes do it at once.
+"""Migrates a file's schema: atomically, and safely if many processes do so at once.
 
 The header's `user_version` says from which version code may open the file: 7006 is version 7, for code of version 6 and
 newer. Code before version 6 does not look at it, and refuses what is newer than itself.
@@ -27,10 +27,10 @@ _VERSION_UNIT = 1000
 
 
 def open_schema(connection: apsw.Connection, *, is_migrating: bool) -> None:
-    """Bring the file up to date, or leave it as it is if this code can work on it.
+    """Migrate the file to the latest version, or leave it as it is if this code can work on it.
 
     Raises:
-        MigrationError: the file is too new; or too old, and is not to be migrated; or what `migrate` raises.
+        MigrationError: the file is too new; or too old and not to be migrated; or as in `migrate`.
 
     """
     if _is_at(connection, LATEST, MIGRATIONS):
@@ -55,7 +55,7 @@ def explain_old(path: str, version: int) -> MigrationError:
 
 
 def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Take the steps to the target version in one transaction; a step that fails leaves the file as it was.
+    """Run the steps to the target version in one transaction; a step that fails leaves the file as it was.
 
     Raises:
         MigrationError: the target is unknown, the file is newer than this code, another program has written its own
@@ -86,7 +86,7 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
 
 
 def status(connection: apsw.Connection) -> MigrationStatus:
-    """Return where the file's schema stands; steps that the Rust crate has logged are not counted."""
+    """Return the status of the file's schema, without steps that the Rust crate has logged."""
     with _snapshot(connection):
         log = log_of(connection)
         user_version: int = connection.execute("PRAGMA user_version").get
@@ -124,7 +124,7 @@ def log_of(connection: apsw.Connection) -> str | None:
 
 @contextmanager
 def _snapshot(connection: apsw.Connection) -> Iterator[None]:
-    """Read one state in the block: another process may be renaming the log."""
+    """Read a single snapshot within the block, as another process may be renaming the log."""
     if connection.in_transaction:
         yield
         return
@@ -136,7 +136,7 @@ def _snapshot(connection: apsw.Connection) -> Iterator[None]:
 
 
 def _lets_in(connection: apsw.Connection) -> bool:
-    """Tell whether the file is newer, and says that this code may open it; its first steps are those known here."""
+    """Tell whether the file is newer, but marked as compatible, and its first steps are the known ones."""
     steps = _steps(connection)
     if [*steps[:LATEST]] != [(step.version, step.name) for step in MIGRATIONS] or len(steps) <= LATEST:
         return False
@@ -145,13 +145,13 @@ def _lets_in(connection: apsw.Connection) -> bool:
 
 
 def _opens_from(version: int, user_version: int) -> int:
-    """Return the oldest version whose code may open a file; its own if the header does not tell it."""
+    """Return the oldest version whose code may open a file; its own version if the header does not state one."""
     known, opens_from = divmod(user_version, _VERSION_UNIT)
     return opens_from if known == version and opens_from else version
 
 
 def _is_at(connection: apsw.Connection, target: int, migrations: Sequence[Migration]) -> bool:
-    """Tell whether there is nothing to do: a file in order is opened without waiting for the write lock."""
+    """Tell whether nothing is to be done, so that the file is opened without waiting for the write lock."""
     with _snapshot(connection):
         if connection.execute("PRAGMA application_id").get != APPLICATION_ID or log_of(connection) is None:
             return False

@@ -1,4 +1,4 @@
-"""A caller's transaction: it holds the writer until it ends, while the readers go on."""
+"""A caller's transaction: it holds the writer until it ends, while readers continue."""
 
 import asyncio
 import threading
@@ -122,8 +122,8 @@ class SqliteSession:
     def _is_done_here(self, operation: Operation) -> bool:
         """Run a short operation in the caller's own thread, and tell whether that was possible.
 
-        That takes a fraction of a round trip to the writer's thread. If an operation has taken longer, because it had
-        to read from disk, the others of this transaction are sent to that thread.
+        That takes a fraction of a round trip to the writer's thread. After one that took longer, because it had to read
+        from disk, the rest of this transaction is sent to that thread.
         """
         statements = operation.statements
         if (

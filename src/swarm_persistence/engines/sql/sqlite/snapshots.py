@@ -1,4 +1,4 @@
-"""Reads of one moment: a connection with an open read transaction, and a thread that uses it."""
+"""Snapshots: a connection with an open read transaction, and a thread that uses it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SqliteSnapshot:
-    """A moment of the file. `abandon` may be called from any thread, all else in an event loop."""
+    """A snapshot of the file. `abandon` may be called from any thread, all other methods in an event loop."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class SqliteSnapshot:
         self._is_closed = False
 
     async def open(self) -> None:
-        """Take the snapshot, of the present moment."""
+        """Take the snapshot."""
         try:
             await self._run(self._open)
         except BaseException:

@@ -136,7 +136,7 @@ class SqliteStatementCompiler(StatementCompiler):
         )
 
     def _small_get(self, table: Table[Any]) -> str:
-        """Return the text that reads a row by its id, and leaves the values of a large one null."""
+        """Return the text that reads a row by its id, with null for the values of a large row."""
         text = self._gets[table.name]
         # An octet_length stands in the row's header: no more of the row is read for it.
         are_small = {
@@ -154,7 +154,7 @@ class SqliteStatementCompiler(StatementCompiler):
 
 
 def _common_prepared(writes: Sequence[Sequence[Step]]) -> PreparedWrite | None:
-    """Return the prepared write that all writes are of, if there is one."""
+    """Return the prepared write that all writes share, if there is one."""
     first = writes[0] if writes else None
     if not isinstance(first, BoundSteps):
         return None

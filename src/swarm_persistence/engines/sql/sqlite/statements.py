@@ -32,7 +32,7 @@ MOST_ROWS = 1024
 """Rows in one INSERT, and so operations in one commit."""
 
 MOST_PUT = 64
-"""Rows in one INSERT that gives rows: SQLite keeps them until it has written all, which costs more for many. A write of
+"""Rows in one INSERT with RETURNING: SQLite buffers them until all are written, which costs more for many. A write of
 more rows is left to the writer's thread."""
 
 _TEXTS_KEPT = 64
@@ -49,7 +49,7 @@ class BulkInsert:
         self.largest_chunk = min(MOST_ROWS, MOST_VALUES // len(table.names))
 
     def add(self, cursor: apsw.Cursor, rows: Sequence[Row]) -> list[int | BaseException]:
-        """Add rows in as few statements as can be; return the sequence of each, or the error of one that failed.
+        """Add rows in as few statements as possible; return the sequence of each, or its error.
 
         A failure that ends the transaction is raised: nothing more may run outside of it.
         """
@@ -88,13 +88,13 @@ class BulkInsert:
         return cursor.connection.last_insert_rowid()
 
     def stored_sequence(self, cursor: apsw.Cursor, row: Row) -> int | None:
-        """Return the sequence of a row that is stored as it was to be added; `None` if it is not."""
+        """Return the sequence of a row that is stored exactly as given; `None` otherwise."""
         columns = listed((*self.table.names, SEQUENCE))
         found: Any = cursor.execute(f"SELECT {columns} FROM {self.table.name} WHERE id = ?", (row[0],)).fetchall()
         return found[0][-1] if found and found[0][:-1] == (*row,) else None
 
     def _chunk_size(self, rows: int) -> int:
-        """Return how many rows go into the next statement: of few sizes, so that prepared statements are reused."""
+        """Return how many rows go into the next statement: one of few sizes, so that prepared statements are reused."""
         return min(self.largest_chunk, rows if rows < 16 else rows & ~15)
 
     def _add_alone(self, cursor: apsw.Cursor, row: Row) -> int | BaseException:
@@ -159,9 +159,9 @@ class BulkInsertStatement(InsertStatement, CursorStatement, eq=False, gc=False):
 
 
 class ProbeThenInsertStatement(Statement, eq=False, gc=False):
-    """Adds a row unless another one holds its value in some field; gives its sequence, or 0.
+    """Adds a row unless another one has its value in some field; gives its sequence, or 0.
 
-    That is two statements, for ON CONFLICT would use up a sequence even where it adds nothing.
+    It uses two statements, since ON CONFLICT would use up a sequence even if it adds nothing.
     """
 
     exists: Statement
@@ -186,7 +186,7 @@ class TooLargeError(Exception):
 class UnexpiredRecordStatement(RecordStatement, eq=False, gc=False):
     """Gives the record of an id unless it has expired.
 
-    Few records expire: to look at the row that is read takes less than to bind the time for each.
+    Few records expire, and checking the row that was read is cheaper than binding the time for each read.
     """
 
     def result(self, rows: list[Any]) -> Any:
@@ -199,7 +199,7 @@ class UnexpiredRecordStatement(RecordStatement, eq=False, gc=False):
 
 
 class SmallRecordStatement(UnexpiredRecordStatement, eq=False, gc=False):
-    """Gives the record of an id if it is small; the text leaves its value null if it is not."""
+    """Gives the record of an id if it is small; the text reads null for the value of a large one."""
 
     def result(self, rows: list[Any]) -> Any:
         if rows and rows[0][self.table.positions["value"]] is None:
@@ -253,7 +253,7 @@ class PutStatement(CursorStatement, eq=False, gc=False):
 
 
 class Puts:
-    """Compiles what puts rows of one table."""
+    """Compiles puts of rows of one table."""
 
     def __init__(self, table: Table[Any], sql: Compiler) -> None:
         self.new = BulkInsert(table, lambda rows: sql.put_new(table, rows))
@@ -269,12 +269,12 @@ class Puts:
         return self._text_of(len(rows), if_absent), values
 
     def result_of_new(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
-        """Return what a `PutStatement` gives if it has added all of its rows."""
+        """Return the result of a `PutStatement` that has added all of its rows."""
         return [(1, row[self._created_at]) for row in rows]
 
 
 class UpkeepStatement(CountStatement, eq=False, gc=False):
-    """Changes rows once for all operations that are committed together."""
+    """Changes rows once for all operations of one commit."""
 
     step: Upkeep[Any]
 

@@ -1,4 +1,4 @@
-"""Sends the operations of an event loop to a thread, a tick's as one batch, and brings the answers back."""
+"""Sends the operations of an event loop to a thread, one batch per tick, and delivers the answers."""
 
 import asyncio
 import time
@@ -30,8 +30,8 @@ FEWEST_SKIPPED = 8
 MOST_SKIPPED = 256
 """The most consecutive operations that the loop leaves to the threads after one has taken it too long."""
 _MOST_OPERATIONS = 8192
-"""Operations of one loop in flight: some groups' worth. More of them wait before they are encoded, so that memory
-does not grow with their number."""
+"""The most operations of one loop in flight: enough for several groups. Further ones wait before they are encoded,
+which bounds the memory."""
 
 
 # Structs that the garbage collector need not look at: thousands are in flight at once, in no cycle.

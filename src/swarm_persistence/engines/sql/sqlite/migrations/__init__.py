@@ -30,8 +30,8 @@ class Migration(msgspec.Struct, frozen=True):
     up: tuple[str, ...]
     down: tuple[str, ...]
     opens_from: int
-    """The oldest version whose code opens the file, as it works on this one. Code before version 6 opens nothing newer;
-    whether it works on, where it has the file open, is said by the step."""
+    """The oldest version whose code can work on this one, and so may open the file. Code before version 6 opens no
+    newer file; whether it can go on with a file that it has open is documented in the step."""
     is_required: bool = True
     """Whether statements of this code fail without it; not if they are only slower."""
 

@@ -8,7 +8,7 @@ its schema, nor open the file anew: to them, it is newer than what they know.
 """
 
 NO_VERSION_OF_OURS = 9_999_999_999
-"""What the view says: newer than all that an older release of ours knows, and more than the crate's 32 bits hold."""
+"""The version that the view shows: newer than any that older releases know, and above the crate's 32 bits."""
 
 _COLUMNS = """(
   version INTEGER PRIMARY KEY,
@@ -18,7 +18,7 @@ _COLUMNS = """(
 """
 
 CREATE_FIRST_LOG = f"CREATE TABLE schema_migrations {_COLUMNS}"
-"""The log that a file has until this step, and again once the step was taken back."""
+"""The log of a file before this step, and after the step is reverted."""
 
 UP = (
     f"CREATE TABLE swarm_migrations {_COLUMNS}",

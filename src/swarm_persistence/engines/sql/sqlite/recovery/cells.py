@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.pages import Pages
 INDEX_INTERIOR, TABLE_INTERIOR, INDEX_LEAF, TABLE_LEAF = 2, 5, 10, 13
 
 Value = None | int | float | bytes | memoryview
-"""As it is stored: a text is `bytes` of UTF-8, or what should be that; a blob is a `memoryview`."""
+"""A value as stored: a text is `bytes`, supposedly UTF-8; a blob is a `memoryview`."""
 
 _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _MOST_COLUMNS = 100
@@ -19,18 +19,18 @@ _LARGEST_PAYLOAD = 1_000_000_000
 
 
 class DamageError(Exception):
-    """A page or a cell is not what it should be."""
+    """A page or a cell is damaged."""
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """What a cell of a tree holds, as far as its kind of page has it."""
+    """The content of a tree's cell, as far as its kind of page has it."""
 
     child: int = 0
     rowid: int = 0
-    """In a table's interior page, the highest one of the child."""
+    """In a table's interior page, the highest of the child."""
     payload: bytes | None = None
     is_out_of_order: bool = False
-    """Whether the row's number does not fit between those of its neighbours."""
+    """Whether the rowid is out of order between those of its neighbours."""
 
 
 class BTreePage(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class BTreePage(msgspec.Struct, frozen=True):
 
 
 def parse_page(pages: Pages, number: int, *kinds: int) -> BTreePage:
-    """Return a page of a tree of one of these kinds; the cells that can be read, if there are others.
+    """Return a tree page of one of these kinds; of damaged cells, only their defects.
 
     Raises:
         DamageError: the page is not such a page.
@@ -129,7 +129,7 @@ def free_pages(pages: Pages) -> set[int]:
 
 
 def _marked(cells: list[Cell]) -> list[Cell]:
-    """Mark the rows whose numbers do not rise."""
+    """Mark the rows whose rowids do not increase."""
     marked = []
     for place, cell in enumerate(cells):
         before, after = cells[max(place - 1, 0)].rowid, cells[min(place + 1, len(cells) - 1)].rowid
@@ -157,7 +157,7 @@ def _parse_cell(pages: Pages, data: bytes, place: int, end: int, kind: int) -> C
 
 
 def _length_of_record(data: bytes, place: int) -> int | None:
-    """Return how long a record is by its header; `None` if that is damaged, or does not end on this page."""
+    """Return the length of a record by its header; `None` if that is damaged, or does not end on this page."""
     try:
         length, position = _varint(data, place)
         end = place + length

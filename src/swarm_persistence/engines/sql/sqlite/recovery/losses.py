@@ -1,4 +1,4 @@
-"""What a recovery could not bring back, as lines of a file beside the new database."""
+"""The losses of a recovery, as lines of a file beside the new database."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class Loss(msgspec.Struct, frozen=True, omit_defaults=True):
     columns: dict[str, Any] | None = None
     """The values of the row that can still be read; bytes that are not UTF-8 are shown as `\\xNN`."""
     after_rowid: int | None = None
-    """The row, or rows, stood behind this one, …"""
+    """The row or rows came after this one, …"""
     last_rowid: int | None = None
     """… up to this one."""
 
@@ -29,7 +29,7 @@ class Loss(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TableOutcome(msgspec.Struct):
-    """What became of one table's rows."""
+    """The outcome for one table's rows."""
 
     table: str
     recovered: int = 0
@@ -42,7 +42,7 @@ class TableOutcome(msgspec.Struct):
 
 
 class RecoveryOutcome(msgspec.Struct, frozen=True):
-    """What a recovery has brought back, and what not."""
+    """What a recovery has restored and lost."""
 
     tables: tuple[TableOutcome, ...]
     losses: tuple[Loss, ...]
@@ -50,5 +50,5 @@ class RecoveryOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all is there, as far as that can be told."""
+        """Whether nothing is known or suspected to be lost."""
         return not self.losses and not self.notes

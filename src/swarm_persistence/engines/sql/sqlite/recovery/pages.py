@@ -45,17 +45,17 @@ class Pages:
         return self.read(1).startswith(MAGIC)
 
     def _has_checksums(self) -> bool:
-        """Tell from the pages themselves whether they end with checksums: those that a checkpoint has written do."""
+        """Tell from the pages themselves whether they end with checksums, as pages written by a checkpoint do."""
         numbers = range(2, min(self.count, _PAGES_LOOKED_AT) + 1)
         return any(_is_right(data) for number in numbers if any(data := self.read(number)))
 
     def verify(self, number: int) -> None:
-        """Remember a page whose checksum is wrong, if the file keeps them; those in the log have one of their own."""
+        """Remember a page whose checksum is wrong, if the file keeps checksums; frames of the log have their own."""
         if self._is_verified and number not in self._offsets and not _is_right(self.read(number)):
             self.wrong.add(number)
 
     def read(self, number: int) -> bytes:
-        """Return a page, filled up with zeros if the file ends in it; nothing if it is not there."""
+        """Return a page, padded with zeros if the file ends within it; empty if it is missing."""
         offset = self._offsets.get(number)
         if offset is not None and self._log_file is not None:
             return self._log_file.read(offset, self.page_size)
@@ -67,7 +67,7 @@ class Pages:
 
 @contextmanager
 def pages_of(path: Path, *, with_log: bool = True) -> Iterator[tuple[list[Pages], Log | None]]:
-    """Yield the states in which the pages can be read, the fullest first, and the log.
+    """Yield the states in which the pages can be read, the most complete first, and the log.
 
     That is one state, unless a damaged frame hides commits of the log from SQLite: then there is one with them, and one
     without. A write that was interrupted in rollback mode is undone, in a copy.
@@ -103,9 +103,9 @@ def _page_size(file: RawFile) -> int:
 
 
 def _guess(file: RawFile | None) -> int:
-    """Return the size by which most pages of trees are found, SQLite's usual one if there are none.
+    """Return the page size by which most tree pages are found; SQLite's default if there are none.
 
-    A larger size than the true one finds only some of them, and by a smaller one their cells lie outside of the page.
+    Too large a size finds only some of them; with too small a size, their cells lie outside the page.
     """
     found = dict.fromkeys((_USUAL_PAGE_SIZE, *(2**power for power in range(9, 17))), 0)
     if file is None:
@@ -120,7 +120,7 @@ def _guess(file: RawFile | None) -> int:
 
 
 def _is_tree_page(data: bytes, start: int, page_size: int) -> bool:
-    """Tell whether the header of a tree's page stands here, and all its cells lie within the page."""
+    """Tell whether this is the header of a tree page whose cells all lie within the page."""
     if data[start] not in _TREE_PAGES or start + page_size > len(data):
         return False
     _, _, count, content, _ = _TREE_HEADER.unpack_from(data, start)

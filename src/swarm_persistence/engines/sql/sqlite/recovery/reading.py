@@ -1,4 +1,4 @@
-"""Reads a row as its record is read, or says why it cannot be."""
+"""Reads a row as a record, or explains why that fails."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def readable_values(shape: Shape, row: FoundRow) -> dict[str, Any]:
 
     Raises:
         ValueError: a text is not UTF-8, or the row does not have the form of its table's.
-        SerializationError: they make no record.
+        SerializationError: the values do not form a record.
 
     """
     if row.reason is not None:

@@ -19,9 +19,9 @@ _OF_SQLITE_AND_MIGRATIONS = {SCHEMA, NUMBERS, schema_version.LOG, schema_version
 
 
 def recover(path: Path, target: Path, *, with_log: bool = True) -> RecoveryOutcome:
-    """Fill a new file with every row that can be read; the damaged one, and its log, are only read.
+    """Fill a new file with every readable row; the damaged file and its log are only read.
 
-    Nothing should have the damaged file open.
+    No process should have the damaged file open.
     """
     with pages_of(path, with_log=with_log) as (states, log):
         filling = Target(target)
@@ -40,7 +40,7 @@ class _Recovery:
         self._records = {table.name: self._shapes[table.name] for table in TABLES}
         others = self._shapes.keys() - self._records.keys() - _OF_SQLITE_AND_MIGRATIONS - word_index.TABLES
         self._bookkeeping = [self._shapes[name] for name in sorted(others)]
-        """Tables that hold no records, but numbers that must not be given out again."""
+        """Tables that hold no records, but numbers that must not be assigned again."""
         self._outcomes = {name: TableOutcome(name) for name in self._records}
         self._losses: list[Loss] = []
         self._unreadable: dict[str, list[tuple[FoundRow, Loss]]] = {name: [] for name in self._records}
@@ -77,7 +77,7 @@ class _Recovery:
             self._unreadable[shape.table].append((row, loss))
 
     def _mend(self, shape: Shape, source: RecoverySource) -> None:
-        """Take from the indexes what cannot be read in the rows themselves."""
+        """Complete from the indexes what cannot be read in the rows themselves."""
         unreadable, self._unreadable[shape.table] = self._unreadable[shape.table], []
         known = source.from_indexes(shape, {row.rowid for row, _ in unreadable})
         for row, loss in unreadable:
@@ -89,7 +89,7 @@ class _Recovery:
     def _add_orphans(
         self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
     ) -> None:
-        """Keep the rows to which no tree leads, but those that an index knows to be deleted."""
+        """Keep the rows that no tree leads to, except those that an index shows to be deleted."""
         for shape, row in source.orphans(doubtful):
             if evidence[shape.table].denies(row.rowid):
                 continue
@@ -100,7 +100,7 @@ class _Recovery:
     def _add_missing(
         self, source: RecoverySource, doubtful: Mapping[str, Shape], evidence: Mapping[str, Evidence]
     ) -> None:
-        """Keep the rows of an earlier state that the later one lacks, but those that an index knows to be deleted."""
+        """Keep the rows that only an earlier state has, except those that an index shows to be deleted."""
         for name, shape in doubtful.items():
             before = self._target.count(name)
             for row in source.rows(shape):
@@ -110,7 +110,7 @@ class _Recovery:
                 self._outcomes[name].uncertain += self._target.count(name) - before
 
     def _account(self, shape: Shape, source: RecoverySource, evidence: Evidence) -> None:
-        """List the rows that are known to be lost, and the places where others may be."""
+        """List the rows that are known to be lost, and the places where others may be lost."""
         outcome = self._outcomes[shape.table]
         unreadable = self._unreadable[shape.table]
         self._losses += [loss for _, loss in unreadable]
@@ -136,7 +136,7 @@ class _Recovery:
             outcome.gaps += 1
 
     def _rebuild_links(self) -> None:
-        """Derive the links anew: links that were lost are thereby restored."""
+        """Derive the links anew, which also restores lost ones."""
         waits.mend(self._target.connection)
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
@@ -163,7 +163,7 @@ class _Recovery:
         numbers.raise_numbers(self._target.connection, stated)
 
     def _stated_sequences(self, source: RecoverySource) -> dict[str, int]:
-        """Return the highest sequences that were given out, as far as SQLite's own table of them can be read."""
+        """Return the highest assigned sequences, as far as SQLite's own table of them can be read."""
         stated: dict[str, int] = {}
         for row in source.rows(self._shapes[NUMBERS]):
             match row.values:
@@ -173,7 +173,7 @@ class _Recovery:
 
 
 def _is_regular(id: str) -> bool:
-    """Tell whether an id has the form of those that this package makes."""
+    """Tell whether an id has the form that this package generates."""
     return _UUID.fullmatch(id) is not None
 
 

@@ -1,4 +1,4 @@
-"""What rows of our tables look like, so that a page that nothing leads to can be told by its rows."""
+"""The shapes of our tables' rows, by which pages that no tree leads to are assigned to a table."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from swarm_persistence.engines.sql.sqlite.recovery.cells import Value
 
 SCHEMA = "sqlite_schema"
 NUMBERS = "sqlite_sequence"
-"""SQLite's own table of the highest sequences that were ever given out."""
+"""SQLite's own table of the highest sequences ever assigned."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "TEXT": (bytes,),
@@ -23,7 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class ShapeColumn(msgspec.Struct, frozen=True):
-    """A column as a row may hold it."""
+    """A column, and the values that a row may hold in it."""
 
     name: str
     types: tuple[type, ...]
@@ -33,7 +33,7 @@ class ShapeColumn(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """A table, and what its rows can hold."""
+    """A table, and the values that its rows can hold."""
 
     table: str
     columns: tuple[ShapeColumn, ...]

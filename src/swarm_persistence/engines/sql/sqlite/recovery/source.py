@@ -1,4 +1,4 @@
-"""Finds the rows of each table in one state of a damaged file: along its tree, and where that breaks, on every page."""
+"""Finds the rows of each table in one state of a damaged file: along its tree, or on all pages if that is broken."""
 
 from collections.abc import Iterator, Mapping, Set
 
@@ -39,14 +39,14 @@ class FoundRow(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What an index says of the rows that there are."""
+    """What an index tells about the existing rows."""
 
     rows: dict[int, str]
     """The ids by their rowids."""
     is_complete: bool
 
     def denies(self, rowid: int) -> bool:
-        """Tell whether there is no such row for certain."""
+        """Tell whether such a row certainly does not exist."""
         return self.is_complete and rowid not in self.rows
 
 
@@ -60,7 +60,7 @@ class RecoverySource:
         self._claimed = set(self._free)
         self._roots: dict[str, int] = {}
         self.gaps: dict[str, list[Gap]] = {}
-        """What could not be read of each table that was read."""
+        """The unreadable parts of each table that was read."""
         self.highest: dict[str, int] = {}
         """The highest rowid that the pages of each table name."""
         self._find_roots()
@@ -81,7 +81,7 @@ class RecoverySource:
         self.highest[shape.table] = tree.highest
 
     def orphans(self, wanted: Mapping[str, Shape]) -> Iterator[tuple[Shape, FoundRow]]:
-        """Yield the rows to which no tree leads, of the wanted tables: after all tables were read along their trees."""
+        """Yield the rows of the wanted tables that no tree leads to; call it after reading all tables by tree."""
         for number, page in orphans(self._pages, self._claimed):
             rows = {name: _rows_of(page, shape) for name, shape in wanted.items()}
             name = max(rows, key=lambda each: len(rows[each]), default=None)
@@ -109,7 +109,7 @@ class RecoverySource:
         return Evidence(rows, is_complete and not tree.gaps)
 
     def from_indexes(self, shape: Shape, rowids: Set[int]) -> dict[int, dict[int, Value]]:
-        """Return what the indexes of a table say of these rows: values by their positions in the row."""
+        """Return what the indexes of a table hold of these rows: values by their positions in the row."""
         found: dict[int, dict[int, Value]] = {rowid: {} for rowid in rowids}
         for name, positions in shape.indexes.items() if rowids else ():
             root = self._roots.get(name)
@@ -122,12 +122,12 @@ class RecoverySource:
         return found
 
     def lacks(self, table: str) -> bool:
-        """Tell whether the schema can be read, and has no such table: the file is of an older version."""
+        """Tell whether the schema is readable and lacks the table, so that the file is of an older version."""
         return not self.gaps[SCHEMA] and table not in self._roots
 
     @property
     def knows_free_pages(self) -> bool:
-        """Whether the pages of deleted rows can be told from others."""
+        """Whether the pages of deleted rows can be distinguished from others."""
         return self._pages.has_header
 
     def _find_roots(self) -> None:
@@ -144,7 +144,7 @@ class RecoverySource:
 
 
 def _is_text(data: bytes) -> bool:
-    """Tell whether bytes are a text that a record can hold."""
+    """Tell whether bytes are valid text for a record."""
     try:
         return "\0" not in data.decode()
     except UnicodeDecodeError:
@@ -152,7 +152,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _is_believable(page: BTreePage, shape: Shape) -> bool:
-    """Tell whether a page may be the table's: one of rows has at least one of its shape."""
+    """Tell whether a page may belong to the table: at least one of its rows has the table's shape."""
     return page.kind != TABLE_LEAF or not page.cells or bool(_rows_of(page, shape))
 
 

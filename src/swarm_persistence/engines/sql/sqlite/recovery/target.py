@@ -1,4 +1,4 @@
-"""The new database that takes the rows: each is decoded before it is stored, so that all of it can be read."""
+"""The new database that receives the rows; each is decoded before it is stored, so that all of them are readable."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from swarm_persistence.errors import SerializationError
 from swarm_persistence.query.text import listed
 
 MARGIN = 1_000_000
-"""What is added to the highest number that is known, where higher ones may have been given out: none is given twice."""
+"""Added to the highest known number where higher ones may have been assigned, so that none is assigned twice."""
 
 
 class Target:
@@ -32,7 +32,7 @@ class Target:
         self._misnumbered: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, shape: Shape, row: FoundRow, *, only_missing: bool = False) -> Loss | None:
-        """Store a row; return why it is lost, if it cannot be stored. A row that the target holds already is not lost.
+        """Store a row; return the reason if it cannot be stored. A row that the target holds already is not lost.
 
         Of two rows with one id, the one of the higher version stays, else the first.
         """
@@ -52,11 +52,11 @@ class Target:
         return dict(self._execute(f"SELECT {_rowid_of(shape)}, id FROM {shape.table}"))
 
     def give_id(self, shape: Shape, rowid: int, id: str) -> None:
-        """Let a row have another id."""
+        """Change the id of a row."""
         self._execute(f"UPDATE {shape.table} SET id = ? WHERE {_rowid_of(shape)} = ?", (id, rowid))
 
     def renumber(self, shape: Shape, rows: Mapping[int, str]) -> None:
-        """Give the rows whose numbers are damaged those that an index knows, given as ids by rowids."""
+        """Correct damaged rowids by those of an index, given as ids by rowid."""
         table, key, doubtful = shape.table, _rowid_of(shape), self._misnumbered[shape.table]
         right = {id: rowid for rowid, id in rows.items() if id in doubtful}
         for id, rowid in right.items():
@@ -75,13 +75,13 @@ class Target:
         return number
 
     def replace_all(self, shape: Shape, rows: Iterable[list[Value]]) -> None:
-        """Store these rows of a table of numbers in the place of its own."""
+        """Replace all rows of a table of numbers by these."""
         self.connection.execute(f"DELETE FROM {shape.table}").fetchall()
         for row in rows:
             self.connection.execute(f"INSERT INTO {shape.table} VALUES ({', '.join('?' * len(row))})", row).fetchall()
 
     def raise_event_floor(self, number: int) -> None:
-        """Let this be the place of the last event that ever was, unless a later one is stored."""
+        """Record this as the position of the last event ever stored, unless a later one is known."""
         text = (
             "UPDATE event_floor SET number = max(number, ?) WHERE ? > (SELECT coalesce(max(sequence), 0) FROM events)"
         )
@@ -91,7 +91,7 @@ class Target:
         return self.connection.execute(statement, bindings).fetchall()
 
     def finish(self) -> None:
-        """Make it durable, having seen that it is sound."""
+        """Check that the database is sound, and make it durable."""
         self.connection.execute("COMMIT").fetchall()
         problems = self.connection.execute("PRAGMA integrity_check").fetchall()
         if problems != [("ok",)]:

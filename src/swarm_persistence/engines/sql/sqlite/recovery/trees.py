@@ -30,10 +30,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Tree:
-    """Yields the cells of a tree, and remembers which pages are in it, and what could not be read."""
+    """Yields the cells of a tree, and records its pages and its unreadable parts."""
 
     def __init__(self, pages: Pages, claimed: set[int], is_believable: Callable[[BTreePage], bool] = lambda page: True):
-        """`claimed` are the pages that no tree may lead to, since they are in another one, or free."""
+        """`claimed` are pages that do not belong to this tree, since they belong to another one or are free."""
         self._pages = pages
         self._claimed = claimed
         self._is_believable = is_believable
