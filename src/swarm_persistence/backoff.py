@@ -6,8 +6,7 @@ import random
 def backoff_seconds(retry: int, first: float, longest: float, jitter: float = 0.5) -> float:
     """Return the delay before a retry, counted from 1: about `first` seconds, doubled each time up to `longest`.
 
-    The delay is spread by a part of it, the jitter, in both directions, so that callers who failed together do not
-    retry together.
+    Random jitter lengthens or shortens the delay, so that callers that failed together do not retry together.
     """
     # 2 to the power of a large count would not fit into a float.
     return min(first * 2.0 ** min(retry - 1, 64), longest) * random.uniform(1 - jitter, 1 + jitter)
@@ -28,5 +27,5 @@ class Backoff:
         return backoff_seconds(self.retries, self._first, self._longest)
 
     def reset(self) -> None:
-        """Begin anew, as an attempt has succeeded."""
+        """Start over with the shortest delay, after an attempt has succeeded."""
         self.retries = 0

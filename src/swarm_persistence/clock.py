@@ -46,7 +46,7 @@ class ManualClock:
 
 
 class Waiters(Protocol):
-    """Waiters for a time, which have to read the clock again once it was moved."""
+    """Waiters for a time, which must read the clock again once it has been moved."""
 
     def ring(self) -> None:
         """Wake them, from any thread."""

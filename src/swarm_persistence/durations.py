@@ -1,4 +1,4 @@
-"""Durations as callers give them, numbers or timedelta, checked."""
+"""Validates durations that callers pass as numbers or timedeltas."""
 
 from datetime import timedelta
 from typing import Literal
@@ -15,10 +15,10 @@ def in_seconds(duration: float | timedelta) -> float:
 
 
 def timedelta_of(value: object, name: str, *, unit: Literal["seconds", "minutes"] = "seconds") -> timedelta:
-    """Return a duration that a caller gave as an argument: a timedelta, or a number of this unit, as a timedelta.
+    """Return a duration argument, a timedelta or a number of this unit, as a timedelta.
 
     Raises:
-        InvalidQueryError: it is neither, or not above 0, or longer than a hundred years; the error tells `name`.
+        InvalidQueryError: it is neither, or not above 0, or longer than a hundred years; the error names `name`.
 
     """
     if unit not in ("seconds", "minutes"):

@@ -100,11 +100,11 @@ class SqliteStorageBuilder(PooledStorageBuilder[SqliteSettings]):
         return self._set(checksums=checksums)
 
     def longest_stay(self, duration: float | timedelta) -> Self:
-        """Set how long an operation of a single caller may take the event loop's own thread. Default 1 ms.
+        """Set how long a single caller's operation may occupy the event loop's thread. Default 1 ms.
 
-        It is done there, since a round trip to another thread takes about as long. After one that took longer, such
-        as a commit on a slow disk, the next ones are left to the threads for a while; 0 leaves them all. A list is
-        stopped at half of it, to be read in a thread.
+        It runs there because a round trip to another thread takes about as long. After an operation that exceeded the
+        limit, such as a commit on a slow disk, the next ones are sent to the threads for a while; 0 sends all of them.
+        The read of a list is interrupted after half the limit, and repeated in a thread.
         """
         return self._set(longest_stay=in_seconds(duration))
 

@@ -23,12 +23,12 @@ class Run(Protocol):
 
 
 def run_of(engine: Engine) -> Run:
-    """Return what runs the calls of an engine's storage."""
+    """Return the function that runs the calls of a storage over this engine."""
     return calling_thread.run if engine.is_local else run
 
 
 class Series:
-    """Runs coroutines that depend on each other, one after the other, for whichever thread."""
+    """Runs dependent coroutines one after another; each may be called from another thread."""
 
     run: Run
     _loop: CallingThreadLoop | None = None
@@ -38,7 +38,7 @@ class Series:
         self.run = run if self._loop is None else self._loop.call
 
     def close(self) -> None:
-        """Cancel the remaining ones; idempotent."""
+        """Cancel the remaining coroutines; idempotent."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.finish()
 
@@ -49,8 +49,8 @@ class Series:
 def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | None = None) -> R:
     """Run a coroutine in the background loop, in the calling thread's context, and wait for its result.
 
-    An exception that is raised in the waiting thread, such as KeyboardInterrupt, cancels the coroutine. If it has a
-    result all the same, `on_abandoned` is called with it in the loop.
+    An exception that is raised in the waiting thread, such as KeyboardInterrupt, cancels the coroutine. If it
+    completes all the same, `on_abandoned` is called with it in the loop.
     """
     try:
         require_real_threads()
@@ -85,7 +85,7 @@ def require_no_loop() -> None:
 
 
 class _Call(Generic[R]):
-    """A coroutine, and where a thread waits for it. All methods but `wait` run in the loop."""
+    """A coroutine, and the thread that waits for it. All methods but `wait` run in the loop."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
         self.error: BaseException | None = None
@@ -97,14 +97,14 @@ class _Call(Generic[R]):
         self._done.acquire()
 
     def wait(self) -> R:
-        """Let the thread wait, and return or raise the outcome."""
+        """Block the thread until the outcome is known, and return or raise it."""
         self._done.acquire()
         if self.error is not None:
             raise self.error
         return self._result
 
     def start(self) -> None:
-        """Begin."""
+        """Start the coroutine."""
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._take)
 

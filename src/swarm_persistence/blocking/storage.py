@@ -52,7 +52,7 @@ def _verb(
 
 
 def _taken(storage: Storage, records: AsyncGenerator[M, None]) -> Iterator[M]:
-    """Iterate an asynchronous generator, which any thread may go on with."""
+    """Iterate an asynchronous generator; any thread may continue the iteration."""
 
     async def take() -> M:
         return await anext(records)
@@ -403,9 +403,9 @@ class BlockingStorage(NotPicklable):
         return self._storage
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine that awaits nothing but verbs of the wrapped storage, and return its result.
+        """Run a coroutine that awaits only verbs of the wrapped storage, and return its result.
 
-        An adapter that is written for the async form has its blocking form by this.
+        An adapter that is written for the async form gets its blocking form this way.
 
         Raises:
             TypeError: the argument is not a coroutine.

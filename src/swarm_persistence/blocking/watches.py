@@ -19,7 +19,7 @@ W = TypeVar("W", bound=_Closable)
 
 
 class _BlockingWatch(NotPicklable, Generic[W]):
-    """A watch, in the event loop in which it was made; any thread may wait for it, one at a time."""
+    """A watch that lives in the event loop in which it was created; one thread at a time may wait for it."""
 
     def __init__(self, engine: Engine, make: Callable[[], W]) -> None:
         async def made() -> W:
@@ -46,11 +46,11 @@ class BlockingReadyTaskWatch(_BlockingWatch[ReadyTaskWatch]):
     """Waits for tasks that can be claimed; see `ReadyTaskWatch`."""
 
     def wait(self, within: float | timedelta) -> bool:
-        """Wait until a claim may find a task that an earlier one has not; see `ReadyTaskWatch.wait`."""
+        """Wait until a claim may find a task that earlier claims did not; see `ReadyTaskWatch.wait`."""
         return self._series.run(self._watch.wait(within))
 
     def wait_to_claim(self, within: float | timedelta) -> bool:
-        """Wait for a claim that comes next; see `ReadyTaskWatch.wait_to_claim`."""
+        """Wait until the next claim is worthwhile; see `ReadyTaskWatch.wait_to_claim`."""
         return self._series.run(self._watch.wait_to_claim(within))
 
     def wait_for_commit(self, within: float | timedelta) -> bool:
@@ -62,7 +62,7 @@ class BlockingReadyTaskWatch(_BlockingWatch[ReadyTaskWatch]):
         return self._series.run(self._watch.is_any_ready())
 
     def types(self, most: int) -> list[str]:
-        """Return the types of the tasks that are ready, in order; at most so many."""
+        """Return the types of the ready tasks, sorted; at most `most`."""
         return self._series.run(self._watch.types(most))
 
 

@@ -16,7 +16,7 @@ def add_parser(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     make_parser: Callable[[], argparse.ArgumentParser],
 ) -> None:
-    """Add the command's arguments; `make_parser` returns the parser of what is completed."""
+    """Add the command's arguments; `make_parser` returns the parser whose commands and options are completed."""
     parser = commands.add_parser(
         "completion", help="print the script for a shell's completion", description=_DESCRIPTION
     )

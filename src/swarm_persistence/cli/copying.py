@@ -1,4 +1,4 @@
-"""`swarm-persistence copy`: moves a whole store to another storage, or to and from a file of JSON lines."""
+"""`swarm-persistence copy`: copies a whole store to another storage, or to and from a file of JSON lines."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""`swarm-persistence delete`: deletes the records that match filters, after it was confirmed."""
+"""`swarm-persistence delete`: deletes the records that match filters, after confirmation."""
 
 import argparse
 from typing import Any

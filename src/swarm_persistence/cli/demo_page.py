@@ -1,4 +1,4 @@
-"""Serves the live page while the demo runs, in its own process; without the packages for that, it tells so."""
+"""Serves the live page while the demo runs, in a process of its own; says so if the packages for it are missing."""
 
 import socket
 from collections.abc import AsyncIterator

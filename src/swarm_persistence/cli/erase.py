@@ -1,4 +1,4 @@
-"""`swarm-persistence erase`: deletes all records of a group, after it was confirmed."""
+"""`swarm-persistence erase`: deletes all records of a group, after confirmation."""
 
 import argparse
 from collections.abc import Iterator

@@ -29,7 +29,7 @@ def ok(check: str, detail: str) -> Finding:
 
 
 def advice(check: str, detail: str, remedy: str) -> Finding:
-    """Return a warning, which endangers nothing."""
+    """Return a warning about something that endangers neither data nor operation."""
     return Finding(check, Level.ADVICE, detail, remedy)
 
 

@@ -60,7 +60,7 @@ class ExpectedIndex(msgspec.Struct, frozen=True):
     definition: str
     is_unique: bool
     is_partitioned: bool = False
-    """Whether its table is partitioned, and the index so cannot be built concurrently."""
+    """Whether its table is partitioned, so that the index cannot be built concurrently."""
 
     def create(self, schema: str) -> str:
         """Return the statement that creates it."""

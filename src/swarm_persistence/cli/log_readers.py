@@ -1,7 +1,7 @@
 """Finds the readers that prevent a checkpoint; `python -m swarm_persistence.cli.log_readers INDEX` prints them as JSON.
 
-That runs in a process of its own: closing a descriptor of the log's index drops the locks that a process has there, and
-this one may have a storage open.
+It runs in a process of its own, since closing any descriptor of the log's index drops the locks that the process holds
+there, and this process may have a storage open.
 """
 
 import subprocess

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from swarm_persistence.storage import Storage
 
 _CANCELLATION_SECONDS = 0.2
-"""How long to wait for the calls in flight to end; the reading of standard input goes on."""
+"""How long to wait for the calls in flight to end, while standard input is still read."""
 
 _DESCRIPTION = """\
 Let a language model take part in a swarm: serve its tasks, messages, events, metrics and memories as tools and

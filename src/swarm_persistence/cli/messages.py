@@ -1,4 +1,4 @@
-"""`swarm-persistence messages list` and `send`: what agents tell each other, and a word of the operator's own."""
+"""`swarm-persistence messages list` and `send`: lists the messages between agents, or sends one as the operator."""
 
 import argparse
 

@@ -29,9 +29,9 @@ async def reader_gone() -> None:
 
 
 def while_read(work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let a function be cancelled once nothing reads what it prints; it then raises `BrokenPipeError`.
+    """Cancel a function once nothing reads what it prints, and raise `BrokenPipeError`.
 
-    The next line would raise it as well, but may be far away. Only for functions that change nothing.
+    Printing the next line would raise it as well, but may be far off. Only for functions that change nothing.
     """
 
     @wraps(work)

@@ -1,4 +1,4 @@
-"""`swarm-persistence partition`: keeps the history of a schema on PostgreSQL in parts by time, or whole again."""
+"""`swarm-persistence partition`: partitions the history of a PostgreSQL schema by time, or merges the partitions."""
 
 import argparse
 import asyncio

@@ -23,7 +23,7 @@ async def examine_partitions(
 ) -> AsyncIterator[Finding]:
     """Find overdue periods, partitions that no query reads, and tables between the two layouts.
 
-    `command` returns one of this package's commands for the schema, quoted for a shell.
+    `command` returns a command of this package for the schema, quoted for a shell.
     """
     quoted = f'"{schema}"'
     if not (await connection.run(_ARE_POSSIBLE, (f"{quoted}.partitioned_tables",)))[0][0]:

@@ -1,4 +1,4 @@
-"""`swarm-persistence prune`: deletes old records that are finished or handled, or tells how many there are."""
+"""`swarm-persistence prune`: deletes old records that are finished or handled, or counts them."""
 
 import argparse
 from typing import Any

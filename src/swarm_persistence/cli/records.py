@@ -32,7 +32,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def add_actions(commands: "Subparsers", name: str, text: str) -> "Subparsers":
-    """Add a command whose actions are commands themselves, and return these."""
+    """Add a command that has actions, and return the subparsers to add them to."""
     parser = commands.add_parser(name, help=text[0].lower() + text[1:].rstrip("."), description=text)
     return parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -72,7 +72,7 @@ def add_group(parser: argparse.ArgumentParser, records: str) -> None:
 
 
 def of_group(query: QueryBuilder[M], arguments: argparse.Namespace) -> QueryBuilder[M]:
-    """Return the query of those records that these arguments choose."""
+    """Restrict a query to the records that these arguments choose."""
     if arguments.group is not None:
         query = query.where_eq("group", arguments.group)
     for key, value in arguments.tag or ():
@@ -180,7 +180,7 @@ def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], 
 
 
 def print_fields(console: "Console", record: Model, left: Collection[str] = ()) -> None:
-    """Print the fields of a record that have a value, each on a line, but those that are left to the caller."""
+    """Print the fields of a record that have a value, one per line, except those in `left`, which the caller prints."""
     for field in record.__struct_fields__:
         if field in left:
             continue
@@ -192,7 +192,7 @@ def print_fields(console: "Console", record: Model, left: Collection[str] = ()) 
 def delete_one(
     arguments: argparse.Namespace, name: str, delete: Callable[[Storage], Awaitable[bool]], missing: str
 ) -> int:
-    """Delete a record, tell so, and return the exit code.
+    """Delete a record, report it, and return the exit code.
 
     Raises:
         CommandError: there was none to delete; `missing` is the message.
@@ -215,7 +215,7 @@ def printable(text: str) -> str:
 
 
 def age(moment: datetime) -> str:
-    """Return how long ago a time was, or how long it takes until then, in its largest unit."""
+    """Return how far a time lies in the past or the future, in the largest fitting unit."""
     passed = (now() - moment).total_seconds()
     unit, width = next((each for each in _UNITS if abs(passed) >= each[1]), _UNITS[-1])
     number = f"{math.floor(abs(passed) / width)} {unit}"

@@ -1,4 +1,4 @@
-"""The repairs of `doctor --repair` for an SQLite file, each with a check whether it is needed."""
+"""The repairs of `doctor --repair` for an SQLite file, each with a check that tells whether it is needed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -47,7 +47,7 @@ REPAIRS = (
 
 
 def examine_needs(path: Path, connection: apsw.Connection, *, is_deep: bool) -> Iterator[Finding]:
-    """Yield for each repair of this kind whether it is needed."""
+    """Yield a finding for each repair of this kind: whether it is needed."""
     for repair in REPAIRS:
         if repair.is_deep is not is_deep:
             continue

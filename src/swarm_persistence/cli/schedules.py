@@ -1,4 +1,4 @@
-"""`swarm-persistence schedules`: which schedules there are, when they store their next tasks, and their changes."""
+"""`swarm-persistence schedules`: lists and changes schedules, and shows when they store their next tasks."""
 
 import argparse
 from collections.abc import Awaitable, Callable

@@ -16,7 +16,7 @@ def existing_file(target: str) -> Path | None:
     Raises:
         CommandError: there is no such file, or it holds nothing.
         DatabaseError: no file can have such a name, or there is only its log.
-        OtherError: the URL is not of the form that SQLite takes.
+        OtherError: the URL is not a valid `sqlite:///` URL.
 
     """
     scheme, separator, _ = target.partition("://")
@@ -40,7 +40,7 @@ def existing_file(target: str) -> Path | None:
 
 
 async def open_existing(target: str, *, migrate: bool | None = None) -> Storage:
-    """Open the storage that a path or URL names; whether an old schema is migrated says the URL, unless it is given.
+    """Open the storage that a path or URL names; `migrate`, if given, overrides the URL.
 
     Raises:
         CommandError: there is no such file, or it holds nothing.

@@ -1,4 +1,4 @@
-"""The arguments that say what a task is: of `tasks add`, and of `schedules set`."""
+"""The arguments that describe a task, for `tasks add` and `schedules set`."""
 
 import argparse
 from typing import Any
@@ -40,7 +40,7 @@ def add_task_fields(parser: argparse.ArgumentParser) -> None:
 
 
 def task_fields_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the keyword arguments of `TaskModel.new` that were given, but for its payload, priority and retries."""
+    """Return the keyword arguments of `TaskModel.new` that were given, except payload, priority and retries."""
     given = {
         "group": arguments.group,
         "tags": dict(arguments.tag),

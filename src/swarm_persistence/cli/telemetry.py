@@ -19,7 +19,7 @@ def instrument_if_provided(storage: Storage) -> None:
 
 
 def export_last_spans() -> None:
-    """Export what the provider still holds: it would do so at interpreter exit, which `os._exit` leaves out."""
+    """Export what the provider still holds: it would do so at interpreter exit, which `os._exit` skips."""
     shut_down = getattr(_provider(), "shutdown", None)  # OpenTelemetry's SDK has it, its API does not
     if shut_down is not None:
         shut_down()

@@ -1,4 +1,4 @@
-"""`swarm-persistence top`: what a swarm does, shown anew every second."""
+"""`swarm-persistence top`: shows what a swarm does, refreshed every second."""
 
 import argparse
 import asyncio
@@ -173,7 +173,7 @@ def _tables(activity: Activity) -> "Group":
 
 
 def _shown(value: float | None) -> str:
-    """Return a count as it is, a duration with its unit, and nothing for neither."""
+    """Return a count as it is, a duration with its unit, and an empty text for `None`."""
     if value is None or value == 0:
         return ""
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""`swarm-persistence worker`: runs a worker with the handlers of a module, until it is told to stop."""
+"""`swarm-persistence worker`: runs a worker with the handlers of a module, until a signal stops it."""
 
 import argparse
 import asyncio

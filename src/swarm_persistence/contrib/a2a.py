@@ -1,8 +1,8 @@
 """A2A's tasks and push notification configurations over documents; needs `pip install "swarm-persistence[a2a]"`.
 
-A task is a document of the collection `("a2a", "tasks", owner)`; what lists are filtered and sorted by is another one
-of `("a2a", "tasks", owner, "index")`, its label the context's id, so that a page reads no more tasks than it shows. A
-configuration is a document of `("a2a", "push", task, owner)`.
+A task is a document of the collection `("a2a", "tasks", owner)`; what lists are filtered and sorted by is a second
+document of `("a2a", "tasks", owner, "index")`, its label the context's id, so that a page reads no more tasks than it
+shows. A configuration is a document of `("a2a", "push", task, owner)`.
 """
 
 from typing import Any, cast
@@ -52,7 +52,7 @@ class SwarmTaskStore(TaskStore):
         """Return a page of the caller's tasks, the last changed first; those without a time come last.
 
         Raises:
-            InvalidParamsError: the page token is none of this store, or the page's size is below 0.
+            InvalidParamsError: the page token is not one of this store, or the page size is below 0.
 
         """
         if params.page_size < 0:
@@ -226,7 +226,7 @@ def _token(last: SortKey) -> str:
 
 
 def _after(found: list[SortKey], page_token: str) -> list[SortKey]:
-    """Return the tasks after the one that the token names, or from it on, as tokens of older versions have it."""
+    """Return the tasks after the one that the token names; a token of an older version includes it."""
     cursor = decode_list_tasks_cursor(page_token)
     if cursor is not None:
         return [each for each in found if each < cursor.sort_key()]

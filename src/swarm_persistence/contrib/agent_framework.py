@@ -1,8 +1,8 @@
 """Microsoft Agent Framework's checkpoints over documents; needs `pip install "swarm-persistence[agent-framework]"`.
 
 A checkpoint is a document of the collection `("agent-framework", "checkpoints")`, its label the workflow's name, its
-data what the framework's own storages write. Its time is another one, of `("agent-framework", "times")`, so that the
-latest checkpoint is found without reading the others.
+data what the framework's own storages write. Its time is a second document, of `("agent-framework", "times")`, so that
+the latest checkpoint is found without reading the others.
 """
 
 import json

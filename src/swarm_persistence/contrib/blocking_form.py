@@ -1,4 +1,4 @@
-"""Gives adapters that are written with `await` their methods without it."""
+"""Derives the blocking methods of adapters from their async ones."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def blocking_of(storage: Storage | BlockingStorage) -> BlockingStorage:
-    """Return the blocking form of a storage that the caller has in either form."""
+    """Return the blocking form of a storage, which may be in either form."""
     return storage if isinstance(storage, BlockingStorage) else BlockingStorage(storage)
 
 

@@ -37,7 +37,7 @@ class SwarmSessionStore(SessionStore):
         self._storage = storage
 
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
-        """Append entries, those left out whose `uuid` the transcript has; the summary is written with them."""
+        """Append the entries whose `uuid` is not in the transcript yet, and update the summary with them."""
         collection = _transcript(key)
         documents = [DocumentModel.new(collection, _key_of(entry), **content_of(entry)) for entry in entries]
         if not documents:
@@ -126,7 +126,7 @@ class SwarmSessionStore(SessionStore):
         await self._storage.put_documents([document])
 
     async def _locked_summary(self, key: SessionKey) -> DocumentModel:
-        """Return the document of a session's summary, which no other transaction can change before this one's end."""
+        """Return the document of a session's summary, locked until the end of this transaction."""
         collection, session_id = (ROOT, key["project_key"]), key["session_id"]
         fresh = DocumentModel.new(collection, session_id)
         counts = await self._storage.put_documents((), if_absent=[fresh])

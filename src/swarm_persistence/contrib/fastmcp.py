@@ -29,7 +29,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
         return (await self.ttl(key, collection=collection))[0]
 
     async def ttl(self, key: str, *, collection: str | None = None) -> tuple[dict[str, Any] | None, float | None]:
-        """Return the value of a key and the seconds until it expires, `None` if it never does."""
+        """Return the value of a key and the seconds until it expires; `None` for no expiry."""
         return (await self.ttl_many([key], collection=collection))[0]
 
     async def put(
@@ -61,7 +61,7 @@ class SwarmKeyValue(AsyncKeyValueProtocol):
         collection: str | None = None,
         ttl: SupportsFloat | None = None,
     ) -> None:
-        """Keep values in one atomic write."""
+        """Store values in one atomic write."""
         if len(keys) != len(values):
             raise ValueError(f"put_many was given {len(keys)} keys and {len(values)} values, expected as many")
         # A bool is not a number of seconds.

@@ -1,7 +1,7 @@
 """Stores the JSON of a framework in documents, whatever texts it contains.
 
-What a model has said may hold half a surrogate pair, where a program has cut a text, and tools may return NaN. Neither
-is JSON in UTF-8; `json.dumps` escapes the one, and has a word of its own for the other.
+A model's output may hold half of a surrogate pair, where a program has cut a text, and tools may return NaN. Neither is
+valid in UTF-8 JSON; `json.dumps` escapes the one, and writes the other as `NaN`.
 """
 
 import json
@@ -22,12 +22,12 @@ class Content(TypedDict, total=False):
 
 
 def content_of(value: Any) -> Content:
-    """Return the fields that keep a value as `json.dumps` writes it: as JSON, or where JSON refuses it, as bytes."""
+    """Return the fields that keep a value as `json.dumps` writes it: as JSON, or as bytes if it is not valid JSON."""
     return content_of_plain(json.loads(json.dumps(value)))
 
 
 def content_of_plain(value: Any) -> Content:
-    """Return the fields that keep a value in which all is as `json.loads` returns it."""
+    """Return the fields that keep a value that consists of what `json.loads` returns."""
     return {"value": value} if is_json(value) else {"data": json.dumps(value).encode()}
 
 
@@ -42,13 +42,13 @@ def has_content(document: DocumentModel, content: Content) -> bool:
 
 
 def replace_content(document: DocumentModel, value: Any) -> None:
-    """Keep another value in a document, in which all is as `json.loads` returns it."""
+    """Replace the value of a document by one that consists of what `json.loads` returns."""
     content = content_of_plain(value)
     document.value, document.data = content.get("value"), content.get("data")
 
 
 def dict_or_text(value: dict[str, Any]) -> dict[str, Any] | str:
-    """Return a dict, or where JSON refuses it, its text as `json.dumps` writes it."""
+    """Return a dict, or its text as `json.dumps` writes it if it is not valid JSON."""
     return value if is_json(value) else json.dumps(value)
 
 
@@ -58,7 +58,7 @@ def dict_of(kept: dict[str, Any] | str) -> dict[str, Any]:
 
 
 def is_json(value: Any) -> bool:
-    """Return whether JSON in UTF-8 can hold a value in which all is as `json.loads` returns it."""
+    """Return whether UTF-8 JSON can hold a value that consists of what `json.loads` returns."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:

@@ -26,7 +26,7 @@ class SwarmEventStore(EventStore):
     """Keeps what a server has sent, for clients that reconnect: `server.streamable_http_app(event_store=…)`.
 
     A client may reconnect to another process of the server. Events are kept for `keep_for`, seconds or a timedelta;
-    after that they are not replayed any more, and `storage.prune(…)` deletes them. The SDK names a stream by the id of
+    after that, they are not replayed, and `storage.prune(…)` deletes them. The SDK names a stream by the id of
     its request, which each client counts from 1: with `session`, a text of its own, no session reads another one's.
     """
 

@@ -59,7 +59,7 @@ class SwarmSession:
         )
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Remove the latest item and return it; of several callers, each gets another one."""
+        """Remove the latest item and return it; concurrent callers get different items."""
         while keys := await self._storage.list_document_keys(self._collection, by_arrival=True, desc=True, limit=1):
             taken = await self._storage.take_document(self._collection, keys[0])
             if taken is not None:

@@ -9,9 +9,9 @@ from swarm_persistence.demo.totals import MOST_COMPLEX, Totals, rank
 
 
 def count_plainly(modules: list[Module], go_on: Callable[[int], bool]) -> Totals | None:
-    """Return the totals of the modules, or `None` if `go_on`, asked before each one, said no.
+    """Return the totals of the modules; `None` once `go_on`, called before each module, returns `False`.
 
-    Sums on its own, without what the swarm sums with: the same mistake must not be made twice.
+    Does not use the swarm's summing code, so that an error there cannot hide itself.
     """
     measured: list[Measures] = []
     for number, module in enumerate(modules):

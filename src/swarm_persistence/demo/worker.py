@@ -93,7 +93,7 @@ class DemoWorker:
         return task
 
     async def _send_heartbeats(self) -> bool:
-        """Send heartbeats and extend the lease until the work is over; return whether the agent is still registered."""
+        """Send heartbeats and extend the lease until the work ends; return whether the agent is still registered."""
         while not self._is_over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._is_over.wait(), HEARTBEAT_SECONDS)

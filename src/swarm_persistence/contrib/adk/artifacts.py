@@ -48,7 +48,7 @@ class SwarmArtifactService(BaseArtifactService):
         session_id: str | None = None,
         custom_metadata: dict[str, Any] | None = None,
     ) -> int:
-        """Store the next version, and return its number, from 0; of several writers, each gets one of its own."""
+        """Store the next version, and return its number, from 0; concurrent writers get different numbers."""
         part = ensure_part(artifact)
         collection = _collection(app_name, user_id, filename, session_id)
         value: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """ADK's memory over documents.
 
 What is remembered is a document of the collection `("adk", app, "memory", user, "sessions", session)`, or of `("adk",
-app, "memory", user, "entries")` if it was added by itself. The ids that were deleted lie in `("adk", app, "forgotten",
-user)`, so that adding a session again does not bring them back.
+app, "memory", user, "entries")` if it was added by itself. The ids of deleted memories are in `("adk", app,
+"forgotten", user)`, so that adding a session again does not bring them back.
 """
 
 import re
@@ -34,7 +34,7 @@ class SwarmMemoryService(BaseMemoryService):
         self._storage = storage
 
     async def add_session_to_memory(self, session: Session) -> None:
-        """Remember the events of a session, in place of those of it that were remembered before."""
+        """Remember the events of a session, replacing those remembered for it before."""
         collection = (ROOT, session.app_name, "memory", session.user_id, "sessions", session.id)
         async with self._storage.transaction():
             await self._storage.delete_documents(collection)
@@ -50,7 +50,7 @@ class SwarmMemoryService(BaseMemoryService):
         session_id: str | None = None,
         custom_metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Remember these events beside those that are remembered; an event that is remembered already stays."""
+        """Remember these events in addition; one that is already remembered is left as it is."""
         collection = (ROOT, app_name, "memory", user_id, "sessions", session_id or "")
         documents = await self._unforgotten(app_name, user_id, collection, events, custom_metadata)
         await self._storage.put_documents([], if_absent=documents)
@@ -63,7 +63,7 @@ class SwarmMemoryService(BaseMemoryService):
         memories: Sequence[MemoryEntry],
         custom_metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Remember these entries; an entry of a known id replaces the one that was added before."""
+        """Remember these entries; an entry with a known id replaces the earlier one."""
         collection = (ROOT, app_name, "memory", user_id, "entries")
         documents = []
         for memory in memories:
@@ -74,7 +74,7 @@ class SwarmMemoryService(BaseMemoryService):
         await self._storage.put_documents(documents)
 
     async def search_memory(self, *, app_name: str, user_id: str, query: str) -> SearchMemoryResponse:
-        """Return at most ten memories: those that share most words with the query, and of these the oldest first."""
+        """Return at most ten memories: those that share the most words with the query; ties are sorted oldest first."""
         wanted = _words(query)
         memories = await self._storage.list_documents((ROOT, app_name, "memory", user_id), below=True)
         found = []
@@ -91,7 +91,7 @@ class SwarmMemoryService(BaseMemoryService):
         return SearchMemoryResponse(memories=[entry for _, _, entry in found[:_MOST_FOUND]])
 
     async def delete_memory(self, *, app_name: str, user_id: str, memory_id: str | None = None) -> None:
-        """Forget a memory for good: a session that has it may be added again without it."""
+        """Forget a memory for good: adding its session again does not bring it back."""
         if not memory_id:
             return
         async with self._storage.transaction():

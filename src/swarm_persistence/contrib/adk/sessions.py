@@ -28,7 +28,7 @@ ROOT = "adk"
 
 
 class StoredSession(Session):
-    """A session that knows which stored version it is a copy of."""
+    """A session with the stored version that it is a copy of."""
 
     _revision: tuple[datetime, int] | None = PrivateAttr(default=None)
 
@@ -36,7 +36,7 @@ class StoredSession(Session):
 class SwarmSessionService(BaseSessionService):
     """Keeps ADK's sessions in a storage: `Runner(…, session_service=SwarmSessionService(storage))`.
 
-    Within `async with storage.transaction()`, what is appended belongs to the transaction.
+    Within `async with storage.transaction()`, appended events belong to the transaction.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -97,7 +97,7 @@ class SwarmSessionService(BaseSessionService):
         return {key.removeprefix(State.USER_PREFIX): value for key, value in state.items()}
 
     async def append_event(self, session: Session, event: Event) -> Event:
-        """Store an event and the changes of state that it carries, all or nothing, and add them to the session.
+        """Store an event and its state changes atomically, and add them to the session.
 
         Values of the scope `temp:` go into the caller's session only. An event that is stored already, as after an
         answer that was lost, is not stored again.
@@ -155,7 +155,7 @@ class SwarmSessionService(BaseSessionService):
         return document
 
     async def _refuse_stale(self, session: Session, document: DocumentModel) -> None:
-        """Compare versions, or the last events where the caller has made the session by itself."""
+        """Compare versions, or the last events where the caller constructed the session itself."""
         if isinstance(session, StoredSession) and session._revision is not None:
             if session._revision != _revision(document):
                 raise _stale(session)

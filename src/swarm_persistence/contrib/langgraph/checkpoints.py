@@ -49,10 +49,10 @@ def label_of(run_id: Any) -> str | None:
 
 
 def value_of(kind: str, parent: str | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of a checkpoint's document; its metadata is as JSON has it: tuples are lists.
+    """Return the value of a checkpoint's document; tuples in its metadata become lists.
 
-    Where the metadata has what JSON refuses, half of a surrogate pair or NaN, `exact` is its text as `json.dumps`
-    writes it, and `metadata` has question marks and null in their places.
+    If the metadata is not valid JSON (half of a surrogate pair, NaN), `exact` is its text as `json.dumps` writes it,
+    and `metadata` has question marks and null in their places.
     """
     try:
         text = _encode(metadata)
@@ -85,7 +85,7 @@ def checkpoints_of(collection: tuple[str, ...], last: str | None) -> QueryBuilde
 
 
 def matches(metadata: dict[str, Any], wanted: Mapping[str, Any] | None) -> bool:
-    """Return whether metadata has these values; as for LangGraph's savers, what has no such name matches `None`."""
+    """Return whether metadata has these values; as in LangGraph's own savers, a missing name matches `None`."""
     return all(metadata.get(name) == value for name, value in _plain(wanted or {}).items())
 
 

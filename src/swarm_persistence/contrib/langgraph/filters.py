@@ -33,7 +33,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NAMES: dict[str, _Operator] = {"$eq": "eq", "$gt": "gt", "$gte": "ge", "$lt": "lt", "$lte": "le"}
-"""The operators that find nothing where something is missing; `$ne` finds what has no such key."""
+"""The operators that do not match a missing key, as `$ne` does."""
 
 
 def matcher(wanted: Mapping[str, Any] | None) -> Test:
@@ -47,7 +47,7 @@ def matcher(wanted: Mapping[str, Any] | None) -> Test:
 
 
 def comparisons(wanted: Mapping[str, Any] | None) -> list[Comparison | None]:
-    """Return comparisons that an item passes if a filter accepts it, and `None` for each part that none stands for."""
+    """Return comparisons that every item the filter accepts passes; `None` for a part without one."""
     # A name with a dot may be a key or a path.
     return [
         each

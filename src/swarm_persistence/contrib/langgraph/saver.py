@@ -51,7 +51,7 @@ _BATCH = 20
 class SwarmSaver(BaseCheckpointSaver[str]):
     """Keeps the checkpoints of LangGraph's threads in a storage: `builder.compile(checkpointer=SwarmSaver(storage))`.
 
-    Its methods without `await` may be called from any thread, as those of `BlockingStorage`. Within `async with
+    Its blocking methods may be called from any thread, as those of `BlockingStorage`. Within `async with
     storage.transaction()`, what a graph saves belongs to the transaction.
     """
 
@@ -120,7 +120,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task has written before its step's checkpoint is there; a write that is stored stays."""
+        """Store a task's writes before its step's checkpoint exists; a write that is already stored stays."""
         thread, namespace = place_of(config)
         checkpoint_id = config["configurable"]["checkpoint_id"]
         collection = (ROOT, thread, "writes", namespace)
@@ -174,7 +174,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
                 await self._storage.delete_documents((ROOT, collection[1], "writes", collection[3]), before=latest)
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
-        """Return a version after this one, that no other branch of the thread has; the form is that of LangGraph's."""
+        """Return a version after this one, unique among the thread's branches, in LangGraph's format."""
         number = int(str(current or 0).partition(".")[0]) + 1
         return f"{number:032}.{int.from_bytes(os.urandom(6)):016}"
 

@@ -1,4 +1,4 @@
-"""Finds the items that a search of LangGraph's store asks for, the best first."""
+"""Searches LangGraph's store, and returns the best items first."""
 
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Ranked: TypeAlias = tuple[DocumentModel, float | None]
 _PAGE = 1000
 _CANDIDATES = 10
-"""How many of the best items are tried for each wanted one, before all are, where a filter may refuse some."""
+"""With a filter: how many of the best items are tried per requested one, before all items are."""
 _GROWTH = 5
-"""How many times as many of the latest items are tried next, up to a page, as long as a filter refuses too many."""
+"""The factor by which the number of items tried grows, up to a page, while the filter rejects too many."""
 _UNSCORED = -math.inf
 
 

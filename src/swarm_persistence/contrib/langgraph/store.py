@@ -46,7 +46,8 @@ class SwarmStore(BaseStore):
     """Keeps what LangGraph's agents remember in a storage: `builder.compile(store=SwarmStore(storage))`.
 
     With `index`, a search compares embeddings; without, it counts the words of the query. Either way, items that the
-    query does not find come last, without a score. Expired items are never read, whatever `ttl` says of sweeping.
+    query does not find come last, without a score. Expired items are never read, whatever the sweep settings of `ttl`
+    are.
     """
 
     supports_ttl = True
@@ -184,7 +185,7 @@ class SwarmStore(BaseStore):
 
 
 async def _together(reads: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Return the results of reads, which the storage may so read at once, in one snapshot; raise the first error."""
+    """Run reads concurrently, so that the storage may share one snapshot; raise the first error."""
     if len(reads) == 1:
         return [await reads[0]]
     results = await gather(*reads, return_exceptions=True)

@@ -14,7 +14,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from swarm_persistence import DocumentModel
 
 _Part = tuple[int, str, str, bytes]
-"""The place, the channel, the type and the bytes of a write."""
+"""Place, channel, type and bytes of a write."""
 
 
 def parts_of(writes: Iterable[tuple[str, Any]], serde: SerializerProtocol) -> list[_Part]:
