@@ -10,7 +10,7 @@ StorageError                  everything below; catch this one to catch them all
 ├── TransactionError          the transaction is over, doomed or timed out
 │   └── CollisionError        it collided with another one and was undone; run it again
 ├── MigrationError            the schema is unknown, newer than this code, or could not be changed
-├── PoolError                 no connection or write lock was acquired within connection_timeout
+├── PoolError                 a connection or the write lock was not acquired within connection_timeout
 └── OtherError                anything else
     ├── ClosedError           the storage is closed, or belongs to the process that forked this one
     ├── InvalidQueryError     an unknown field, status or operator in a query, or a bound that is not a number
@@ -25,7 +25,7 @@ _LONGEST_SHOWN = 100
 
 
 class StorageError(Exception):
-    """The root of all errors of this package; the text begins with the kind of error."""
+    """The root of all errors of this package; the message begins with the kind of error."""
 
     prefix: ClassVar[str] = "Storage error"
 
@@ -38,13 +38,13 @@ class StorageError(Exception):
 
 
 class DatabaseError(StorageError):
-    """The database refused an operation or failed; what it had not committed is not stored."""
+    """The database refused an operation or failed; uncommitted writes are not stored."""
 
     prefix = "Database error"
 
 
 class ConflictError(DatabaseError):
-    """The id is taken already, or the stored record is not the one that the caller has read."""
+    """The id is taken already, or the stored record has changed since the caller read it."""
 
     prefix = "Conflict"
 
@@ -60,13 +60,13 @@ class OutcomeUnknownError(DatabaseError):
 
 
 class SerializationError(StorageError):
-    """A value cannot be stored as it is, or a stored row cannot be read back; the text names which."""
+    """A value cannot be stored exactly, or a stored row cannot be read back; the message names it."""
 
     prefix = "Serialization error"
 
 
 class UnreadableError(SerializationError):
-    """A stored row cannot be read back; `id` is that of its record, or `None` if it is what cannot be read."""
+    """A stored row cannot be read back; `id` is its id, or `None` if that is unreadable, too."""
 
     prefix = "Unreadable record"
 
@@ -98,19 +98,19 @@ class CollisionError(TransactionError):
 
 
 class MigrationError(StorageError):
-    """The schema could not be brought to the version asked for; nothing has changed."""
+    """The schema could not be migrated to the requested version."""
 
     prefix = "Migration error"
 
 
 class PoolError(StorageError):
-    """No connection, or not the write lock, was acquired within `connection_timeout`."""
+    """A connection or the write lock was not acquired within `connection_timeout`."""
 
     prefix = "Connection pool error"
 
 
 class OtherError(StorageError):
-    """An error of no other kind."""
+    """Any other error of this package."""
 
     prefix = "Other error"
 
@@ -122,7 +122,7 @@ class ClosedError(OtherError):
 
 
 class InvalidQueryError(OtherError):
-    """A query or an argument names something that does not exist; the text lists what does."""
+    """A query or an argument is invalid; the message names what was expected."""
 
     prefix = "Invalid argument"
 
@@ -146,7 +146,7 @@ class WaitTimeoutError(OtherError, TimeoutError):
 
 
 def copy_error(error: BaseException) -> BaseException:
-    """Return an equal error of ours: callers that shared one would write their tracebacks into each other's."""
+    """Return an equal error: callers that share one instance would append to each other's traceback."""
     if not isinstance(error, StorageError):
         return error
     copy = type(error)(error.message)
@@ -156,7 +156,7 @@ def copy_error(error: BaseException) -> BaseException:
 
 
 def shown(value: object) -> str:
-    """Return how an error shows a value: its repr, cut short, or its type where there is no repr."""
+    """Return a value as messages show it: its repr, truncated, or its type if repr fails."""
     name = type(value).__name__
     # Its repr would need more stack than the caller may have left; in a browser, the interpreter does not outlive that.
     if is_nested_deeper(value, _LONGEST_SHOWN):

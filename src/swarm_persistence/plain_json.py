@@ -1,4 +1,4 @@
-"""Writes JSON; a value of a subclass of `str`, `int` or `float` as one of that type, whatever it says of itself."""
+"""Writes JSON; values of subclasses of `str`, `int` and `float` are written as values of those types."""
 
 import msgspec
 

@@ -1,10 +1,10 @@
-"""What the tests of an application need: a clock that stands still until the test moves it.
+"""Support for an application's tests: a clock that stands still until the test advances it.
 
-`use_clock` sets it for a block. With pytest, this line in `conftest.py` gives the same as the fixture `manual_clock`:
+`use_clock` sets it for a block. With pytest, this line in `conftest.py` provides the fixture `manual_clock`:
 
     pytest_plugins = ["swarm_persistence.testing"]
 
-PYTEST_DONT_REWRITE: there is no assert to explain, and a conftest may have imported this before.
+PYTEST_DONT_REWRITE: this module has no asserts, and a conftest may have imported it before.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,6 @@ else:
 
     @pytest.fixture
     def manual_clock() -> Iterator[ManualClock]:
-        """Stop the clock of all storages of this process; `manual_clock.advance(60)` moves it by a minute."""
+        """Stop the clock of all storages in this process; `manual_clock.advance(60)` advances it by a minute."""
         with use_clock(ManualClock()) as clock:
             yield clock

@@ -150,8 +150,9 @@ class PostgresStorageBuilder(PooledStorageBuilder[PostgresSettings]):
         return self._set(partition_by=period)
 
     def prepared_statements(self, use: PreparedStatements) -> Self:
-        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default). With `auto`, they do behind a
-        pooler only if it tracks the prepared statements of its clients.
+        """Set whether statements stay prepared: `on`, `off`, or `auto` (the default).
+
+        `auto` means `on`, except behind a pooler that does not track the prepared statements of its clients.
         """
         return self._set(prepared_statements=use)
 

@@ -15,7 +15,7 @@ from swarm_persistence.models.lists import texts_of
 
 
 class AgentStatus(StrEnum):
-    """Where an agent is in its life."""
+    """The state of an agent."""
 
     INITIALIZING = "initializing"
     ACTIVE = "active"

@@ -1,4 +1,4 @@
-"""Turns the text of an enum's member into the member."""
+"""Converts the text of an enum's member to the member."""
 
 from enum import Enum
 from typing import TypeVar
@@ -9,7 +9,7 @@ E = TypeVar("E", bound=Enum)
 
 
 def member(choices: type[E], value: object, field: str) -> E:
-    """Return a member as it is, and for a member's text the member; anything else raises `SerializationError`."""
+    """Return a member, or the member of a text; anything else raises `SerializationError`."""
     if isinstance(value, choices):
         return value
     if isinstance(value, str) and not isinstance(value, Enum):
@@ -22,7 +22,7 @@ def member(choices: type[E], value: object, field: str) -> E:
 
 
 def member_or_value(choices: type[E], value: E) -> E:
-    """Return the member of a text; what names no member is left as it is, for the write that refuses it."""
+    """Return the member of a text, or the value unchanged if there is none: the write refuses it."""
     try:
         return member(choices, value, "")
     except SerializationError:

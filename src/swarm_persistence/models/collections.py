@@ -11,7 +11,7 @@ END_OF_PART = "!"
 _BEFORE_KEY = " "
 _ESCAPE = '"'
 _OFFSET = 0x40
-"""Added to the code of an escaped character: they keep their order, and stay above the end of a part."""
+"""Added to the code point of an escaped character, which keeps the order and stays above the end of a part."""
 _MUST_BE_ESCAPED = re.compile('[\1-"]')
 _ESCAPED = re.compile('"(.)', re.DOTALL)
 
@@ -32,12 +32,12 @@ def collection_of(text: str) -> tuple[str, ...]:
 
 
 def document_id(collection: str, key: str) -> str:
-    """Return the id of the document of a key in the collection of a text; ids sort by collection, then by key."""
+    """Return the id of a document, given its collection as text and its key; ids sort by collection, then by key."""
     return f"{collection}{_BEFORE_KEY}{key}"
 
 
 def ids_of_keys(collection: str) -> tuple[str, str]:
-    """Return the bounds between which the ids of a collection's own documents lie, the upper one exclusive."""
+    """Return the bounds of the ids of a collection's own documents, the upper one exclusive."""
     return collection + _BEFORE_KEY, collection + END_OF_PART
 
 

@@ -13,7 +13,7 @@ from swarm_persistence.models.collections import collection_text, document_id
 
 
 class DocumentModel(Model, kw_only=True):
-    """What is kept under a key in a collection. `version` counts the writes; a fresh record, never stored, has 0.
+    """A record under a key in a collection. `version` counts the writes; a fresh record, never stored, has 0.
 
     A collection is a path: `("memories", "agent-1")` lies below `("memories",)`. The `id` derives from collection and
     key. A `label` is a second key to find documents by. After `expires_at`, a document is no longer read. `embedding`

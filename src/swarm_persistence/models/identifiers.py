@@ -1,4 +1,4 @@
-"""Makes ids: UUIDv7 text (RFC 9562), unique and roughly ordered by time, so that B-trees stay compact."""
+"""Generates ids: UUIDv7 text (RFC 9562), unique and roughly ordered by time, so that B-trees stay compact."""
 
 import os
 from struct import unpack
@@ -11,7 +11,7 @@ _RANDOM_62_BITS = (1 << 62) - 1
 _RANDOM_NUMBERS_KEPT = 256
 
 _random_numbers: list[int] = []
-"""Drawn from the operating system many at a time: a call for each would take half of an id's time."""
+"""Random bytes are requested in blocks: a system call for each id would double its cost."""
 
 
 def new_id() -> str:

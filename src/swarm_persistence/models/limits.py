@@ -6,7 +6,7 @@ from swarm_persistence.models.base import Model
 
 
 class TaskLimit(Model, kw_only=True):
-    """What `set_limit` has set for a task type; the `id` is the type.
+    """The limit of a task type, as set by `set_limit`; the `id` is the type.
 
     At most `running` of its tasks are claimed at once, at most `per_key` of each `concurrency_key`, and at most
     `starts` within any `per_seconds`. `None` means no such limit.
@@ -29,7 +29,7 @@ class TaskLimit(Model, kw_only=True):
 
 
 class TaskStart(Model, kw_only=True):
-    """Says how many tasks of a type were claimed at a time. Kept for the storage's own use."""
+    """The number of tasks of a type that were claimed at a time; internal to the storage."""
 
     task_type: str
     started_at: datetime

@@ -1,4 +1,4 @@
-"""The link: a task that waits for another one. Kept for the storage's own use."""
+"""The link: a task that waits for another one. Internal to the storage."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from swarm_persistence.models.base import Model
 
 
 class TaskLink(Model, kw_only=True):
-    """Says that a task waits for a dependency, which is not completed yet and may not even be stored."""
+    """A dependency that a task waits for: not completed yet, perhaps not even stored."""
 
     task_id: str
     dependency_id: str

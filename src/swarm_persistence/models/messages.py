@@ -23,9 +23,9 @@ class MessagePriority(RankedEnum):
 
 
 class MessageModel(Model, Tagged, kw_only=True):
-    """What one agent tells another; unread until it is marked, and open until it is acknowledged.
+    """A message from one agent to another; unread until marked as read, and open until acknowledged.
 
-    `read_at` is when it was marked. `sequence` is its place among the messages that arrived, `None` until it is stored.
+    `read_at` is the time of the mark. `sequence` is its position in order of arrival, `None` until it is stored.
     """
 
     from_agent: str
@@ -59,7 +59,7 @@ class MessageModel(Model, Tagged, kw_only=True):
         group: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return an unread message with an id of its own, of this moment."""
+        """Return an unread message with a new id, created now."""
         return cls(
             from_agent=from_agent,
             to_agent=to_agent,

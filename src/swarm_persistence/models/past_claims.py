@@ -13,7 +13,7 @@ LONGEST_ERROR = 500
 
 
 class ClaimOutcome(StrEnum):
-    """How a claim of a task ended; the first three ended the task, which was retried later."""
+    """How a claim ended. The first three also ended the task, which was retried later."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -27,7 +27,7 @@ class ClaimOutcome(StrEnum):
 class PastClaim(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One claim of a task that has ended.
 
-    `number` is the task's `claim_count` at that time. `error` is the first 500 characters of the task's error, where
+    `number` is the task's `claim_count` at that time. `error` is the first 500 characters of the task's error, if
     the claim ended with one.
     """
 

@@ -1,4 +1,4 @@
-"""The schedule: when tasks of a kind are stored again and again, and what they are."""
+"""The schedule: the times at which a task is stored, and the task's fields."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,21 +15,21 @@ from swarm_persistence.models.tasks import TaskPriority
 
 
 class CatchUp(StrEnum):
-    """What becomes of the times that have passed without a task, because no worker was running."""
+    """What happens for times that were missed because no worker was running."""
 
     SKIP = "skip"
-    """No task, except for the latest one if it is at most a minute ago."""
+    """No task is stored, except for the latest time if it is at most a minute ago."""
     ONE = "one"
-    """One task, for the latest of them."""
+    """One task is stored, for the latest time."""
     ALL = "all"
-    """A task for each of them."""
+    """A task is stored for each time."""
 
 
 class ScheduleModel(Model, kw_only=True):
-    """Times at which a task is stored, and what it is. `version` counts the writes; a fresh record has 0.
+    """Times at which a task is stored, and the task's fields. `version` counts the writes; a fresh record has 0.
 
-    The times are those of `cron`, by the clocks of `timezone`, or every `every` seconds: counted from `starts_at`,
-    which is the first one, or else from `created_at`. The name is the id. Each task has its time in `run_at`.
+    The times are those of `cron` in the time zone `timezone`, or every `every` seconds from `starts_at`, which is the
+    first one, or from `created_at`. The name is the id. Each task has its time in `run_at`.
     `task_fields` are further keyword arguments of `TaskModel.new`. Storing the schedule sets `next_at`.
     """
 

@@ -27,7 +27,7 @@ class TaskPriority(RankedEnum):
 
 
 class TaskStatus(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     PENDING = "pending"
     ASSIGNED = "assigned"
@@ -38,7 +38,7 @@ class TaskStatus(StrEnum):
 
 
 class KeyPolicy(StrEnum):
-    """For how long a task keeps others with its `idempotency_key` from being stored."""
+    """How long a task prevents others with its `idempotency_key` from being stored."""
 
     FOR_EVER = "for_ever"
     WHILE_ACTIVE = "while_active"
@@ -145,7 +145,7 @@ class TaskModel(Model, Tagged, kw_only=True):
     def assign_to(self, agent_id: str) -> None:
         """Set `assigned_to`, `status` to assigned, and `updated_at`; `update_task` stores it.
 
-        Of several agents that do so, one stores it; the others meet a `ConflictError`. `claim_task` needs no reading.
+        If several agents do so, one succeeds; the others get a `ConflictError`. `claim_task` does not need a copy.
         """
         self.assigned_to = agent_id
         self.status = TaskStatus.ASSIGNED
@@ -178,7 +178,7 @@ class TaskModel(Model, Tagged, kw_only=True):
 
 
 def _distinct(capabilities: Any) -> Any:
-    """Return capabilities as a sorted tuple, `None` if there are none; leave other values to be refused when stored."""
+    """Return capabilities as a sorted tuple, `None` if there are none; invalid values are refused when stored."""
     if not isinstance(capabilities, tuple | list | set | frozenset):
         return capabilities
     if not all(isinstance(each, str) for each in capabilities):  # the hash of nested tuples takes a stack as deep

@@ -1,4 +1,4 @@
-"""The name of a span in W3C's Trace Context, `traceparent`: a version, a trace, a span and flags, in hexadecimal."""
+"""The `traceparent` of W3C's Trace Context: version, trace id, span id and flags, in hexadecimal."""
 
 import re
 
@@ -13,7 +13,7 @@ def is_trace_parent(value: object) -> bool:
 
 
 def checked_trace_parent(value: str | None) -> str | None:
-    """Return the `trace_parent` of a task; raise `SerializationError` unless it is `None` or names a span."""
+    """Return the `trace_parent` of a task; raise `SerializationError` unless it is `None` or well-formed."""
     if value is None or is_trace_parent(value):
         return value
     expected = "W3C's traceparent: 2, 32, 16 and 2 lowercase hexadecimal digits with hyphens between, or None"

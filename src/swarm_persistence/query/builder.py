@@ -1,4 +1,4 @@
-"""Builds a query step by step, and checks each step against the model, so that a caller's text never becomes SQL."""
+"""Builds a query step by step, checking each step against the model, so that callers' text never becomes SQL."""
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -104,11 +104,11 @@ class QueryBuilder(Generic[M]):
     def where_json(
         self, field: str, path: str | Sequence[str], operator: JsonOperator, value: JsonScalar
     ) -> "QueryBuilder[M]":
-        """Keep records whose JSON in this field has what compares so at a path: a key, or keys from outer to inner.
+        """Keep records whose JSON in this field compares so at a path: a key, or keys from outer to inner.
 
-        The operators are `eq`, `ne`, `gt`, `ge`, `lt` and `le`. A text, a number and a boolean are never equal to each
-        other and have no order; numbers are compared by the digits that they show. What is null or missing there does
-        not match, as it does not match `where_ne`. An empty path is the field's whole value.
+        The operators are `eq`, `ne`, `gt`, `ge`, `lt` and `le`. Texts, numbers and booleans are never equal to each
+        other and have no order among each other; numbers are compared as the decimals in the JSON. A null or missing
+        value never matches, not even with `ne`. An empty path is the field's whole value.
         """
         column = self.query.table.field(field)
         if column.kind not in _WITH_KEYS:
@@ -186,7 +186,7 @@ class QueryBuilder(Generic[M]):
 
 
 def tag_texts(key: object, value: object) -> tuple[str, str]:
-    """Return two texts: tags that have this value under this key begin with the first, or contain the second.
+    """Return two texts: JSON tags with this value under this key begin with the first, or contain the second.
 
     Only for two pairs are there others that do so.
     """
@@ -204,7 +204,7 @@ def comparable_column(table: Table[Any], field: object) -> Column:
     """Return the column of a field by whose values records can be found, sorted and grouped.
 
     Raises:
-        InvalidQueryError: the field is unknown, or holds what has no order.
+        InvalidQueryError: the field is unknown, or holds values without an order.
 
     """
     column = table.field(field)

@@ -1,4 +1,4 @@
-"""Makes a query of filters that are texts, such as those of a query string; the same for all models."""
+"""Converts text filters, such as those of a query string, to a query; the same for all models."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args
@@ -19,7 +19,7 @@ def query_of(model: type[M], filters: Iterable[tuple[str, str]]) -> QueryBuilder
     """Return the query of all records that match the filters, given as names and values.
 
     `status=pending`, `created_at.ge=2026-01-01T00:00:00Z`, `name.like=w%`, `assigned_to.null=true`, `tags.run=7`; of
-    several values for one name, one must fit.
+    several values for one name, one must match.
 
     Raises:
         InvalidQueryError: a field, an operator or a value is unknown or does not fit.
@@ -63,7 +63,7 @@ def _tagged(query: QueryBuilder[M], key: str, texts: Sequence[str]) -> QueryBuil
 
 
 def value_of(model: type[Model], field: str, text: str) -> Any:
-    """Return the value of a field that a text stands for; a time is RFC 3339 or Unix seconds."""
+    """Parse the text of a field's value; a time is RFC 3339 or Unix seconds."""
     known = {each.name: each.type for each in msgspec.structs.fields(model)}
     if field not in known:
         raise InvalidQueryError(f"{model.__name__} has no field {shown(field)}, expected one of {', '.join(known)}")

@@ -1,8 +1,8 @@
-"""The condition on what a JSON column has at a path, and its evaluation in Python; knows no SQL.
+"""The condition on a JSON column's value at a path, and its evaluation in Python; independent of SQL.
 
-Numbers are compared by the decimal numbers that their JSON shows, however large, so `1` equals `1.0`, and `10**23`
-equals `1e23`. Texts are compared by code point. Values of different types are not equal and have no order; neither null
-nor what is missing matches anything.
+Numbers are compared as the decimals in the JSON, however large, so `1` equals `1.0`, and `10**23` equals `1e23`. Texts
+are compared by code point. Values of different types are not equal and have no order; null and missing values match
+nothing.
 """
 
 import math
@@ -24,11 +24,11 @@ SQL_OPERATORS: dict[str, str] = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {name: getattr(operator, name) for name in SQL_OPERATORS}
 LARGEST_EXACT = 2**53
-"""Below it, a double has every whole number, and the comparison of two numbers as doubles is that of what they show."""
+"""Below this, doubles represent every whole number, so comparing numbers as doubles equals comparing their decimals."""
 
 
 class JsonTest(msgspec.Struct, frozen=True):
-    """The comparison of what JSON has at a path of keys with a value; an empty path names the whole."""
+    """A comparison of the JSON value at a path of keys with a given value; an empty path is the whole."""
 
     path: tuple[str, ...]
     operator: JsonOperator
@@ -43,7 +43,7 @@ class JsonTest(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the test names neither a number that a double cannot hold exactly nor a key with a NUL."""
+        """Whether the test has neither a number that a double cannot hold exactly nor a key with a NUL."""
         is_exact = isinstance(self.value, str) or -LARGEST_EXACT < self.value < LARGEST_EXACT
         return is_exact and not any("\0" in key for key in self.path)
 
@@ -59,7 +59,7 @@ class JsonTest(msgspec.Struct, frozen=True):
 
 
 def json_test(path: object, operator: object, value: object, name: str) -> JsonTest:
-    """Return the test of a caller's arguments.
+    """Return the test for a caller's arguments.
 
     Raises:
         InvalidQueryError: the path is malformed, the operator is unknown, or the value cannot be compared.
@@ -98,7 +98,7 @@ def json_predicate(test: JsonTest) -> Callable[[Any], bool]:
 
 
 def _exact(value: Any) -> Any:
-    """Return a number as one that compares by the digits that it shows; anything else as it is."""
+    """Return a number as one that compares by its decimal digits; anything else unchanged."""
     is_large = type(value) is float and not -LARGEST_EXACT < value < LARGEST_EXACT
     return Decimal(repr(value)) if is_large else value
 

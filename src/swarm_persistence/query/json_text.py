@@ -1,4 +1,4 @@
-"""The SQL of a test of JSON, in SQLite's words."""
+"""The SQL of a JSON test, for SQLite."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,8 +7,8 @@ from swarm_persistence.query.json_tests import SQL_OPERATORS, JsonTest
 from swarm_persistence.schema.values import ColumnValue
 
 PASSES_JSON = "passes_json"
-"""The library's own function on its connections, for what SQLite's functions would mistake: they read large numbers as
-doubles, and keys up to a NUL."""
+"""The library's own function on its connections, for cases in which SQLite's functions err: they read large numbers as
+doubles, and keys only up to a NUL."""
 
 
 def json_condition(field: str, test: JsonTest, mark: Callable[[], str]) -> str:

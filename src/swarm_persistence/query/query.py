@@ -76,16 +76,16 @@ def unexpired(table: Table[Any]) -> tuple[Condition, ...]:
 
 
 def without_expired(query: "Query[M]") -> "Query[M]":
-    """Return the query of those of its rows whose expiry has not passed."""
+    """Restrict a query to the rows whose expiry has not passed."""
     if query.table.expiry is None:
         return query
     return msgspec.structs.replace(query, conditions=(*query.conditions, *unexpired(query.table)))
 
 
 def with_condition(conditions: tuple[Condition, ...], added: Condition) -> tuple[Condition, ...]:
-    """Return the conditions and one more; of two bounds on one side of a field, the tighter one alone.
+    """Add a condition; of two bounds on one side of a field, only the tighter one is kept.
 
-    An index is read from one bound to one bound: a second one would be compared with each row.
+    An index range has one bound per side; a second one would be compared with each row.
     """
     side = _SIDES.get(added.operator)
     if side is None:
@@ -101,7 +101,7 @@ _SIDES = {">": ">", ">=": ">", "<": "<", "<=": "<"}
 
 
 def _tightness(bound: Condition) -> Any:
-    """Return what sorts bounds of one side: of lower ones the last is the tightest, of upper ones the first."""
+    """Return the sort key of bounds on one side: the tightest lower bound comes last, the tightest upper one first."""
     return bound.value, bound.operator in (">", "<=")
 
 
@@ -113,7 +113,7 @@ def one_of(field: str, values: Sequence[str]) -> Condition:
 class Order(NamedTuple):
     """A field to sort by; null sorts below every value.
 
-    Of a text, an engine need compare only the beginning that its index holds, if `is_of_beginning`.
+    If `is_of_beginning`, an engine may compare only the prefix of a text that its index holds.
     """
 
     field: str

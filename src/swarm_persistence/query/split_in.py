@@ -1,4 +1,4 @@
-"""Splits a query with an `IN` condition into one query for each value, which an index serves in order."""
+"""Splits a query with an `IN` condition into one branch per value, each of which an index serves in order."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MAX_BRANCHES = 100
 
 
 def split_in(query: Query[Any]) -> list[Query[Any]] | None:
-    """Return one query per value, which together find the query's rows, or `None` if no index serves them."""
+    """Return one query per value, which together find the query's rows; `None` if no index serves them."""
     for place, condition in enumerate(query.conditions):
         if condition.operator == "IN" and _is_served(query, condition.field):
             candidates: Any = condition.value
@@ -22,7 +22,7 @@ def split_in(query: Query[Any]) -> list[Query[Any]] | None:
 
 
 def split_for_merge(query: Query[Any]) -> list[Query[Any]] | None:
-    """Return one query per value, whose merged results begin with the query's rows, or `None` if that would not help.
+    """Return one query per value, whose merged results begin with the query's rows; `None` if that would not help.
 
     An index that begins with the column gives the first rows of each value at once, however many rows of other values
     lie between them.
@@ -34,7 +34,7 @@ def split_for_merge(query: Query[Any]) -> list[Query[Any]] | None:
 
 
 def split_arrival_scan(query: Query[Any]) -> list[Query[Any]] | None:
-    """Return one query per value of a scan by arrival, or `None` if no index gives them in this order."""
+    """Return one query per value of a scan in order of arrival; `None` if no index yields them in this order."""
     if not query.order or query.order[0] != Order(SEQUENCE):
         return None
     branches = split_for_merge(query)

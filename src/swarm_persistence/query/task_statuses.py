@@ -1,4 +1,4 @@
-"""Sets of task statuses, and the conditions that a task has one of them."""
+"""Sets of task statuses, and the conditions for them."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Compiles a query to SQL text and collects its values; knows the differences of dialects, and no database.
+"""Compiles a query to SQL text, and collects its values; covers the differences of dialects.
 
 Text and values are built separately, so that an engine can cache the text of a query's shape.
 """
@@ -23,7 +23,7 @@ def quoted(name: str) -> str:
 
 
 def listed(names: Iterable[str], prefix: str = "") -> str:
-    """Return the names of columns as they stand in a statement's list, each after a prefix."""
+    """Return column names as a list in a statement, each with a prefix."""
     return ", ".join([prefix + quoted(name) for name in names])
 
 
@@ -77,7 +77,7 @@ class Dialect:
         return f"{quoted(field)} {operator} {mark}"
 
     def beyond(self, field: str, mark: str) -> str:
-        """Return the condition that a column's value comes after another one in an index."""
+        """Return the condition that a column's value sorts after another one in an index."""
         return f"{quoted(field)} > {mark}"
 
     def has_tag(self, field: str, first: str, other: str) -> str:
@@ -93,7 +93,7 @@ class Dialect:
         return json_values(test)
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
-        """Return conditions of which the one in this place names the row."""
+        """Return conditions of which the one at this position identifies the row."""
         return " AND ".join(conditions)
 
     def size(self, column: Column) -> str:
@@ -142,7 +142,7 @@ class Dialect:
         return f"CASE WHEN json_valid({field}) THEN {longer} ELSE {field} END"
 
     def text_mark(self, marks: "Marks") -> str:
-        """Return the placeholder of a text in a place that does not say its type."""
+        """Return the placeholder of a text where the context does not determine its type."""
         return marks.next()
 
     def from_now(self, moment: FromNow, marks: "Marks") -> str:

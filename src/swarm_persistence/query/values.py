@@ -1,4 +1,4 @@
-"""Turns the values that a caller compares fields with into column values; an enum may be given by its text."""
+"""Converts values that callers compare fields with to column values; an enum may be given as text."""
 
 from datetime import UTC, datetime
 from enum import Enum

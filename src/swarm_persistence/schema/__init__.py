@@ -1,1 +1,1 @@
-"""What a table is: derived from the models once, read by every engine."""
+"""The tables: derived from the models once, and used by every engine."""

@@ -121,7 +121,7 @@ def _steps(column: Column) -> list[str]:
 
 
 def _json_steps() -> list[str]:
-    """Return the steps of any JSON value: what `json_text` accepts without a look at its parts is not given to it."""
+    """Return the steps of any JSON value; `json_text` is not called for values that are trivially valid."""
     if values.HAS_SHORT_STACK:
         return ["{v} = json_text({v}, {field})"]
     return [

@@ -112,8 +112,8 @@ class Table(Generic[M]):
 
     A row whose field has the `sticky` value is replaced only by one with the same value: otherwise, `Replace` and
     `Save` leave it unchanged, as on a version conflict, because such a change needs further writes. They never decrease
-    the `monotonic` fields, and leave the list of past claims as it is, but for the stored row's own claim: if the new
-    one is not assigned to its agent, that has ended.
+    the `monotonic` fields, and keep the list of past claims, except that the stored row's own claim is appended if the
+    new row is not assigned to its agent.
 
     In a table with a `floor`, the highest sequence is known even after its row was deleted: an SQL engine stores it in
     a table of that name.
@@ -150,11 +150,11 @@ class Table(Generic[M]):
         self.expiry = expiry
         self.derived_id = derived_id
         self.is_public = is_public
-        """Whether callers store its records; else it is internal."""
+        """Whether callers store its records; otherwise it is internal."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.record_names = (*self.names, SEQUENCE)
-        """The columns that a record is made of, and by which an unreadable row is named: not the hidden ones."""
+        """The columns of a record, and of an error about an unreadable row: all but the hidden ones."""
         self.positions = {name: position for position, name in enumerate((*self.stored_names, SEQUENCE))}
         self.is_versioned = "version" in self.positions
         self.binary_places = tuple(place for place, column in enumerate(self.columns) if column.kind in BINARY_KINDS)
@@ -235,7 +235,7 @@ _registered: list[Table[Any]] = []
 def _register(table: Table[M]) -> Table[M]:
     """Add a table to `TABLES`, the registry for code that processes all records.
 
-    A new noun also needs a migration on each engine, and its verbs.
+    A new noun also needs its verbs, and a migration on each engine.
     """
     _registered.append(table)
     return table
@@ -372,7 +372,7 @@ def table_of(model: type[M]) -> Table[M]:
 
 
 def watched_table_of(model: type[Model]) -> Table[Any]:
-    """Return the table whose commits a caller may watch: also that of limits, which only their verbs write."""
+    """Return the table whose commits a caller may watch, including that of limits, which only its verbs write."""
     return _table_in(_WATCHED, model)
 
 

@@ -21,12 +21,12 @@ from swarm_persistence.schema.tables import Column, Kind, Table
 LARGEST_COUNT = 2**32 - 1  # the seed's u32
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_ID = 1800
-"""Bytes of an id that derives from other fields: an entry of a PostgreSQL index has at most 2,700 bytes."""
+"""The most bytes of a derived id: an entry of a PostgreSQL index has at most 2,700 bytes."""
 DEEPEST_NESTING = 256
-"""Nested lists and dicts in one JSON value. Python's own limit depends on the depth of the caller's stack: a value that
-was stored from a shallow stack could not be read from a deep one."""
+"""The deepest nesting of lists and dicts in a JSON value. Python's own limit depends on the depth of the caller's
+stack: a value stored from a shallow stack might not be readable from a deep one."""
 LONGEST_SHALLOW_JSON = 2 * DEEPEST_NESTING
-"""Bytes of JSON that have no room for more levels."""
+"""JSON with so few bytes cannot be nested deeper."""
 
 HAS_SHORT_STACK = sys.platform == "emscripten"
 """In a browser, the stack overflows before Python raises RecursionError, which crashes the interpreter."""
@@ -52,7 +52,7 @@ def refuse(field: str, value: object, expected: str) -> NoReturn:
 
 
 def text(value: object, field: str) -> str:
-    """Return the value, as a plain `str`, if it is text that every engine can hold."""
+    """Return the value as a plain `str`, if every engine can store it."""
     if type(value) is str and value.isascii() and "\0" not in value:
         return value
     if not issubclass(type(value), str):
@@ -69,7 +69,7 @@ def text(value: object, field: str) -> str:
 
 
 def identifier(value: object, field: str) -> str:
-    """Return the value, as a plain `str`, if it is text, and not empty."""
+    """Return the value as a plain `str`, if it is text and not empty."""
     if type(value) is str and value and value.isascii() and "\0" not in value:
         return value
     return text(value, field) or refuse(field, value, "an id that is not empty")
@@ -92,7 +92,7 @@ def path(value: object, field: str) -> str:
 
 
 _last_path: tuple[tuple[str, ...], str] = ((), "")
-"""The last tuple of texts and its text: a tuple that is the same object need not be checked again."""
+"""The last tuple of texts and its text: the same tuple object need not be checked again."""
 
 
 @lru_cache(maxsize=4096)
@@ -247,7 +247,7 @@ def accept_texts(table: Table[Any], model: Any) -> None:
 
 
 def json_text(value: object, field: str, kind: Kind = Kind.JSON) -> str:
-    """Return the value as JSON text, if decoding that gives an equal value.
+    """Return the value as JSON text, if decoding yields an equal value.
 
     msgspec encodes NaN as null, and tuples, datetimes or number keys as the nearest JSON: such values are refused.
     """
