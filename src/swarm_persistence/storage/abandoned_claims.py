@@ -61,7 +61,7 @@ class AbandonedClaims:
             _log.error("%s, and cannot be released: %s", _named(held), error)
 
     def add(self, future: "Future[None]") -> None:
-        """Make `settled`, and interpreter exit, wait for a future."""
+        """Make `settled` and interpreter exit wait for a future."""
         for outstanding in (self._outstanding, _unfinished):
             outstanding.add(future)
             future.add_done_callback(outstanding.discard)

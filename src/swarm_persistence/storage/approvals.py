@@ -1,4 +1,4 @@
-"""The verbs by which a person decides a task: one of a type that no worker handles, which others depend on."""
+"""The verbs for decisions by people: tasks of a type that no worker handles, which others depend on."""
 
 from collections.abc import Awaitable, Callable
 
@@ -21,8 +21,8 @@ class ApprovalVerbs(LeaseVerbs):
     async def approve_task(self, id: str, by: str, comment: str | None = None) -> TaskModel:
         """Complete a pending task that waits for a decision, and return it; its dependents no longer wait for it.
 
-        Its result is `{"approved": True, "by": by, "comment": comment}`, and it is assigned to `by`. Of several
-        decisions, only the first one counts.
+        Its result is `{"approved": True, "by": by, "comment": comment}`, and it is assigned to `by`. If there are
+        several decisions, only the first one counts.
 
         Raises:
             NotFoundError: no task has this id.
@@ -36,7 +36,7 @@ class ApprovalVerbs(LeaseVerbs):
         return await self._decide(id, by, comment, complete)
 
     async def reject_task(self, id: str, by: str, comment: str | None = None) -> TaskModel:
-        """Fail a pending task that waits for a decision for good, and return it; its error tells by whom, and why.
+        """Fail a pending task that waits for a decision, and return it; its error names the person and the reason.
 
         Its dependents fail, too, unless their `fails_with_dependencies` is false.
 

@@ -1,4 +1,4 @@
-"""Claims in one transaction: of the tasks that limits, capabilities and ageing choose, or of one under a limit."""
+"""Claims in one transaction: of tasks chosen by limits, capabilities and ageing, or of one task under a limit."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,11 +23,11 @@ from swarm_persistence.storage.task_limits import limits_by_type, room_of, steps
 from swarm_persistence.storage.tasks import IS_PENDING, IS_READY, TaskVerbs
 
 _MOST_CHOICES = 5
-"""How often a claim chooses anew if other claims have taken what it chose."""
+"""How often a claim chooses again after other claims have taken the tasks that it chose."""
 
 
 class ChosenClaims(TaskVerbs):
-    """Claims of which one transaction chooses the tasks, and those within a caller's transaction."""
+    """Claims whose tasks are chosen in one transaction, and claims within a caller's transaction."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -35,7 +35,7 @@ class ChosenClaims(TaskVerbs):
         self._limited_types: frozenset[str] = frozenset()
 
     async def _claim_chosen(self, request: ClaimRequest) -> list[TaskModel]:
-        """Claim the tasks that limits, capabilities and ageing choose; one transaction chooses and claims."""
+        """Choose tasks by limits, capabilities and ageing, and claim them in the same transaction."""
         passed_over: list[UnreadableError] = []
         changes = started_by(request.agent_id, request.lease, is_running=request.is_running)
         while True:
@@ -67,7 +67,7 @@ class ChosenClaims(TaskVerbs):
         return []
 
     async def _locked_limits(self, types: Sequence[str] | None) -> dict[str, TaskLimit]:
-        """Return the limits, those of some types locked: what they count changes by this transaction only."""
+        """Return the limits; those of some types are locked, so that only this transaction changes their counts."""
         executor = self._executor()
         locked: set[str] = set()
         # What was limited at the last claim mostly is so still: then the limits are read once, with the locks held.

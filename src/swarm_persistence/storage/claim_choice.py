@@ -25,9 +25,9 @@ _LEVELS = range(len(TaskPriority))
 _FEW = 50
 """How many of the first tasks of a type are examined to find one whose key is not full."""
 _MANY = 500
-"""How many are examined to find one without a key, if the keys of all these are full."""
+"""How many are examined to find one without a key, if all of these keys are full."""
 _MOST_KEYS = 64
-"""How many keys that are not full are compared then, at most."""
+"""How many keys with room are compared then, at most."""
 _ALL = 2**31
 
 
@@ -41,7 +41,7 @@ class Candidate(NamedTuple):
 
 
 class _Lane(NamedTuple):
-    """Tasks of which an index gives the first: of one type, one requirement and, if they age, one priority."""
+    """A set of tasks whose first an index finds: of one type, one requirement and, with ageing, one priority."""
 
     task_type: str
     conditions: tuple[Condition, ...]
@@ -63,7 +63,7 @@ class ClaimChoice:
         self._others = others
         self._rooms: dict[str, Room] = {}
         self.is_any_required = False
-        """Whether a ready task requires capabilities, once there are candidates."""
+        """Whether a ready task requires capabilities; set with the candidates."""
 
     @property
     def next_start(self) -> int | None:
@@ -95,7 +95,7 @@ class ClaimChoice:
         return chosen
 
     async def _fitting_requirements(self) -> list[Condition]:
-        """Return a condition for each requirement of ready tasks that the agent fulfils, that of none first."""
+        """Return a condition for each requirement of ready tasks that the agent fulfils, first the one for none."""
         order = (BY_CAPABILITIES, _BY_TYPE, *MOST_URGENT_FIRST)
         required = await self._first_of_each((), order, ("required_capabilities",))
         self.is_any_required = bool(required)
@@ -151,7 +151,7 @@ class ClaimChoice:
         return fitting
 
     async def _first_of_keys(self, lane: _Lane, room: Room) -> list[Any]:
-        """Return the first rows of keys that are not full, from one key on to the same."""
+        """Return the first rows of keys with room, going once around all keys from a given one."""
         full = room.full_keys
         # Not from the same key each time: if there are many, each has to come into its turn.
         start = random.choice(full) if full else None

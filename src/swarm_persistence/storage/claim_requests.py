@@ -21,14 +21,14 @@ LEASE_SECONDS = 60.0
 """The default lease of a claim of the next task."""
 
 MOST_MARKED = 500
-"""How many due tasks one claim marks as ready: to mark a hundred thousand would delay the claim."""
+"""How many due tasks one claim marks as ready: marking a hundred thousand would delay the claim."""
 
 BY_CAPABILITIES = Order("required_capabilities", is_of_beginning=True)
 EXCEPTIONS: tuple[Query[Any], ...] = (
     ANY_LIMIT,
     Query(TASKS, (*IS_READY, Condition("required_capabilities", "IS NOT NULL")), (BY_CAPABILITIES,), 1),
 )
-"""While one of them has a row, the first task of the queue may not be the one to claim."""
+"""The queries of which any match means that the first task of the queue may not be the one to claim."""
 ANY_LIMITS: tuple[Query[Any], ...] = (ANY_LIMIT,)
 
 LET_DUE_BE_READY = Upkeep(Query(TASKS, IS_DUE, (Order("run_at"),), MOST_MARKED), {IS_DELAYED: 0})
@@ -37,20 +37,20 @@ _CLAIMS_KEPT = 256
 
 
 class ClaimRequest(NamedTuple):
-    """Which tasks a claim asks for, how many at most, and what it makes of them."""
+    """Which tasks a claim asks for, how many at most, and how it changes them."""
 
     agent_id: str = ""
     """Empty for a watch, which claims nothing."""
     lease: FromNow | None = None
     types: tuple[str, ...] | None = None
     limit: int = 1
-    """0 if no task can be one of them."""
+    """0 if no task can match."""
     capabilities: tuple[str, ...] | None = None
-    """What the agent can do; `None` for what it has registered."""
+    """The capabilities of the agent; `None` for the registered ones."""
     ageing: float | None = None
-    """After so many seconds, a task that waits counts as one priority higher, and so on."""
+    """A waiting task counts as one priority higher for each such period, in seconds."""
     is_running: bool = False
-    """Whether the caller begins all of them at once."""
+    """Whether the caller starts all of them at once."""
 
 
 def checked_request(
@@ -63,7 +63,7 @@ def checked_request(
     ageing: float | timedelta | None = None,
     is_running: bool = False,
 ) -> ClaimRequest:
-    """Return the request of these arguments, all checked but the `limit`, which has been."""
+    """Validate the arguments of a claim, except `limit`, and return its request."""
     agent = identifier(agent_id, "task.assigned_to")
     held_for = None if lease is None else FromNow(seconds(lease, "lease"))
     types = None if task_types is None else texts(task_types, "task_types")

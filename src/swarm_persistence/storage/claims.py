@@ -1,4 +1,4 @@
-"""The verbs that assign a task to an agent: by id, or the next ready one."""
+"""The verbs that assign tasks to an agent: a task by id, or the next ready ones."""
 
 import asyncio
 import time
@@ -130,9 +130,10 @@ class ClaimVerbs(ChosenClaims):
     def watch_ready_tasks(
         self, *, task_types: Iterable[str] | None = None, capabilities: Iterable[str] | None = None
     ) -> ReadyTaskWatch:
-        """Return a watch that waits for tasks which `claim_next_task` could find, and claims none; close it.
+        """Return a watch that waits for tasks which `claim_next_task` could claim, without claiming any; close it.
 
-        It sees commits from when it is made: made before a claim, it misses no task that becomes ready after it.
+        It sees commits from its creation on: created before a claim, it misses no task that becomes ready after the
+        claim.
 
         Raises:
             InvalidQueryError: types that are not texts.
@@ -182,7 +183,7 @@ class ClaimVerbs(ChosenClaims):
             return await self._claim_chosen(request) if await self._must_choose() else []
 
     async def _must_choose(self) -> bool:
-        """Tell whether limits or required capabilities have kept a claim from taking the first tasks."""
+        """Tell whether limits or required capabilities prevented a claim from taking the first tasks."""
         self._is_choosing = await self._executor().read(IsAny(EXCEPTIONS))
         return self._is_choosing
 

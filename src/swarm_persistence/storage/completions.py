@@ -1,4 +1,4 @@
-"""The verb of a worker's cycle: it completes what was done and claims what comes next, in one write."""
+"""The verb of a worker's cycle: completes tasks and claims the next ones in one write."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ class CompletedAndClaimed(msgspec.Struct, frozen=True):
     claimed: list[TaskModel]
     """The next tasks, in order."""
     lost: list[TaskModel]
-    """Those of the given copies whose claims were over: nothing was written for them."""
+    """The given copies whose claims were over; nothing was written for them."""
 
 
 class CompletionVerbs(LeaseVerbs):
@@ -48,15 +48,16 @@ class CompletionVerbs(LeaseVerbs):
     ) -> CompletedAndClaimed:
         """Complete tasks, each with its result, and claim up to `limit` next ready tasks, in one write.
 
-        Each task is completed as by `complete_task`, but one whose claim is over does not hinder the others: it is
-        returned as lost. Tasks are claimed as by `claim_next_tasks`; the dependents of those that this call completes
-        may be among them. On SQLite, all is one commit, unless limits, required capabilities or `ageing` choose the
-        tasks: then the claims have one of their own. An engine may commit the completions apart from the claims, so if
-        this raises a `DatabaseError`, any of them may be stored; a claim only if it is an `OutcomeUnknownError`, and
-        its task is then `assigned_to` the agent until the lease expires. In a repetition with the same copies, what was
-        completed the first time is lost, and stays as it is: `get_task` tells whether this claim has completed it.
+        Each task is completed as by `complete_task`, except that one whose claim is over does not affect the others: it
+        is returned as lost. Tasks are claimed as by `claim_next_tasks`, and may be dependents of those that this call
+        completes. On SQLite, all of it is one commit, unless limits, required capabilities or `ageing` choose the
+        tasks: then the claims have a commit of their own. An engine may commit the completions separately from the
+        claims, so if this raises a `DatabaseError`, any of the completions may be stored. A claim may be stored only if
+        it is an `OutcomeUnknownError`; its task is then `assigned_to` the agent until the lease expires. If the call is
+        repeated with the same copies, the tasks that the first call completed are returned as lost, and stay as they
+        are: `get_task` tells whether this claim has completed them.
 
-        In the copies, only what a completion changes is set. One that was older than its stored task still is: its
+        In the copies, only what a completion changes is set. A copy that was older than its stored task still is: its
         `version` is below the stored one.
 
         Raises:
@@ -130,7 +131,7 @@ class CompletionVerbs(LeaseVerbs):
     def _show_completion(
         self, task: TaskModel, result: str | None, version: int, completed_at: int, updated_at: int
     ) -> None:
-        """Set what a completion has changed; a copy that was older than the stored task stays so."""
+        """Set the fields that a completion has changed; a copy that was older than the stored task stays so."""
         self._set_fields(
             task,
             status=TaskStatus.COMPLETED,

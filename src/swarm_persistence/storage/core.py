@@ -31,12 +31,12 @@ class StorageCore(NotPicklable):
     """The base class of the verbs of each noun; users see it as `Storage`."""
 
     _first: "Self | None" = None
-    """For the storage of another schema: the storage that was opened first, whose `close` also closes this one."""
+    """For the storage of another schema: the one that was opened first, whose `close` also closes this one."""
 
     database_system = "other"
-    """The name of the database for traces, from OpenTelemetry's list where it is there."""
+    """The name of the database for traces, from OpenTelemetry's list if it has one."""
     instrumentation: Instrumentation | None = None
-    """What observes the storage and its workers; see `swarm_persistence.telemetry`."""
+    """The observer of the storage and its workers; see `swarm_persistence.telemetry`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -44,17 +44,17 @@ class StorageCore(NotPicklable):
         self._held_transactions = HeldTransactions()
         self._feeds = Feeds()
         self._is_choosing = False
-        """Whether claims have to choose, as limits or required capabilities leave out some of the first tasks."""
+        """Whether claims must choose, as limits or required capabilities exclude some of the first tasks."""
         _storages.add(self)
 
     @property
     def schema_name(self) -> str:
-        """Return the name of the schema that holds the records; `swarm` unless another one was asked for."""
+        """Return the name of the schema that holds the records; `swarm` by default."""
         return self._schema_name
 
     @property
     def engine(self) -> Engine:
-        """Return the engine below the verbs, for tools and tests of those who write one."""
+        """Return the engine below the verbs, for tools and tests of engine authors."""
         return self._engine
 
     @property
@@ -123,7 +123,7 @@ class StorageCore(NotPicklable):
             setattr(model, field, value)
 
     async def _refresh_claims(self, task: TaskModel) -> None:
-        """Set what the caller's object says of its claims, which an update does not write as it says."""
+        """Set the claim fields of the caller's object to the stored ones, which an update does not overwrite."""
         stored = await self._get(TASKS, task.id)
         if stored is not None and stored.version == task.version:
             self._set_fields(task, claim_count=stored.claim_count, past_claims=stored.past_claims)

@@ -53,9 +53,9 @@ class DeletionVerbs(DocumentListVerbs):
 
         With `dry_run`, count them, and delete nothing.
 
-        It is as if each was deleted by itself: the tasks that wait for a deleted one fail, as if that had been
-        cancelled, and the unfinished tasks of a deleted agent become pending again. Records that are stored, or come to
-        match, while it runs may stay.
+        The effect is that of deleting each record by itself: the tasks that wait for a deleted task fail, as if that
+        had been cancelled, and the unfinished tasks of a deleted agent become pending again. Records that are stored,
+        or start to match, during the call may be left.
 
         Each batch is a separate write, between which others can write; if the call is cancelled, what was deleted so
         far stays deleted. Within a transaction, all of it belongs to the transaction.
@@ -83,13 +83,13 @@ class DeletionVerbs(DocumentListVerbs):
     async def erase(self, group: str, *, collections: Iterable[Sequence[str]] = (), dry_run: bool = False) -> Erased:
         """Delete all tasks, agents, events, messages and metrics of a group, and return how many.
 
-        So are the schedules whose tasks have the group. Documents have no group: those of the given `collections`, and
-        of the collections below these, are deleted as well. Dependents of other groups fail, and other groups' tasks
-        that an agent holds become pending again, as of `delete_where`.
+        Schedules whose tasks have the group are deleted as well. Documents have no group: those of the given
+        `collections`, and of the collections below these, are deleted. Dependents in other groups fail, and other
+        groups' tasks that a deleted agent holds become pending again, as with `delete_where`.
 
-        It runs in short writes, as `delete_where` does. After an interruption, call it again: it deletes what is left.
-        What the group's own programs store while it runs may stay, so stop them first. With `dry_run`, count, and
-        delete nothing.
+        It runs in short writes, as `delete_where` does. After an interruption, call it again to delete the rest.
+        Records that the group's own programs store during the call may be left, so stop those programs first. With
+        `dry_run`, count, and delete nothing.
 
         Raises:
             SerializationError: the group is not text, or is empty.

@@ -91,7 +91,7 @@ def _state_of(task: TaskModel) -> "_HiddenColumns":
 
 
 class _HiddenColumns(NamedTuple):
-    """What the hidden columns of a task tell of it."""
+    """The hidden columns of a task."""
 
     is_delayed: int
     is_counted: int

@@ -1,4 +1,4 @@
-"""The verbs that keep an index of the words of documents, where the engine has one; what a search needs of it."""
+"""The verbs for indexes of documents' words, on engines that have them, and what a search needs of an index."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from swarm_persistence.storage.document_lists import DocumentListVerbs
 from swarm_persistence.storage.document_words import place_of, token_of, tokens_of, words_in
 
 _PAGE = 100
-"""Documents whose words are written at once."""
+"""Documents indexed per write."""
 
 
 class WordIndex(NamedTuple):
-    """An index of words: its collection, as text, and the position up to which it knows all changes."""
+    """An index of words: its collection, as text, and the position up to which it is complete."""
 
     collection: str
     position: FeedPosition
 
     @property
     def since(self) -> int:
-        """The number after which a document may have been changed without the index knowing."""
+        """The change number after which changes may be missing in the index."""
         return self.position.number - (self.position.sequence < LARGEST_INTEGER)
 
 
@@ -36,9 +36,9 @@ class DocumentIndexVerbs(DocumentListVerbs):
     """Indexes of words of documents."""
 
     async def index_documents(self, collection: Sequence[str] = ()) -> None:
-        """Keep an index of the words of a collection and of all below it, or bring it up to date.
+        """Create an index of the words of a collection and of all below it, or bring it up to date.
 
-        A search there reads only the documents that match. Writes cost nothing more: each search indexes what was
+        A search there reads only the documents that match. Writes get no slower: each search indexes what was
         changed since the last one. Without an index, and in memory and in a browser, a search reads all documents.
 
         Raises:
@@ -55,7 +55,7 @@ class DocumentIndexVerbs(DocumentListVerbs):
             await self._bring_up_to_date(index)
 
     async def unindex_documents(self, collection: Sequence[str] = ()) -> None:
-        """Forget the index of words of a collection, if it has one of its own.
+        """Drop the word index of a collection, if it has one of its own.
 
         Raises:
             TransactionError: called within a transaction.
@@ -82,15 +82,15 @@ class DocumentIndexVerbs(DocumentListVerbs):
         return None
 
     async def _matching(self, index: WordIndex, query: Query[Any], words: Sequence[str], within: str) -> list[int]:
-        """Return the sequences of the documents of a query that may have all words, in a collection or below."""
+        """Return the sequences of a query's documents that may have all words, in a collection or below."""
         tokens = tuple(token_of(word) for word in words)
         places = (place_of(within),) if within else ()
         return await self._executor().read(WordMatches(query, (*tokens, *places), index.since))
 
     async def _bring_up_to_date(self, index: WordIndex) -> WordIndex:
-        """Index the words of what was changed, and return the index as it is then.
+        """Index the documents that have changed, and return the updated index.
 
-        A transaction reads what was changed itself: it must not say what is committed.
+        Within a transaction, the index is left as it is, so that it never covers uncommitted documents.
         """
         if self._scope() is not None:
             return index

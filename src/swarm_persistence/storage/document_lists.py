@@ -26,7 +26,7 @@ from swarm_persistence.storage.documents import DocumentVerbs
 
 
 class _Batch(NamedTuple):
-    """The size of one write, at most; a single document may have more bytes."""
+    """The largest size of one write; a single document may have more bytes."""
 
     documents: int
     bytes: int
@@ -54,7 +54,7 @@ class DocumentListVerbs(DocumentVerbs):
         """Return the documents of a collection by key, or in the order in which they were first stored.
 
         With `below`, those of the collections below it as well, collection by collection. `after` and `before` exclude
-        the given keys and all beyond. `desc` reverses the order, before `limit` cuts it.
+        the given keys and all beyond. `desc` reverses the order; `limit` then applies to the reversed list.
         """
         choice = DocumentChoice(collection, below, None, after, before, label, by_arrival)
         return await self._executor().read(Select(query_of(choice, desc=desc, limit=_limit(limit))))
@@ -81,7 +81,7 @@ class DocumentListVerbs(DocumentVerbs):
     ) -> list[tuple[str, ...]]:
         """Return the collections that hold documents, at and below `under`, in the order of their parts.
 
-        With `depth`, only the first so many parts of each are given, and each only once.
+        With `depth`, paths are truncated to that many parts, and each is returned once.
         """
         most = _limit(limit)
         deepest = None if depth is None else bound("depth", depth)
@@ -138,9 +138,9 @@ class DocumentListVerbs(DocumentVerbs):
         before: str | None = None,
         label: str | None = None,
     ) -> int:
-        """Set when the chosen documents expire, and return how many; `None` is never, a timedelta counts from now.
+        """Set the expiry of the chosen documents, and return how many; `None` means never, a timedelta counts from now.
 
-        It is a write of each of them, which raises its version, in batches as `copy_documents` has.
+        This writes each document and raises its version, in batches as in `copy_documents`.
         """
         changes: dict[str, Any] = {
             "expires_at": expiry_argument(expires_at),
@@ -157,7 +157,7 @@ class DocumentListVerbs(DocumentVerbs):
 
         Those of the same keys are replaced. With `below`, the collections below it are copied to below the target. New
         documents keep the `created_at`, `updated_at` and expiry of their originals. Each batch is a separate write, as
-        of `delete_documents`, of 500 documents and 8 MiB at most, or of one document that is larger.
+        in `delete_documents`, of 500 documents and 8 MiB at most, or of one larger document.
 
         Raises:
             InvalidQueryError: the target is the source, or lies within what is copied.
@@ -180,7 +180,7 @@ class DocumentListVerbs(DocumentVerbs):
         return copied
 
     async def _batches(self, choice: DocumentChoice) -> AsyncIterator[tuple[Condition, ...]]:
-        """Yield conditions that choose some of the documents each, in the order of their ids."""
+        """Yield conditions that each choose a batch of the documents, in the order of their ids."""
         conditions, keys = choice.conditions(), choice.chosen_keys()
         if keys is None:
             others = tuple(each for each in conditions if each.field != "id")
@@ -213,7 +213,7 @@ class DocumentListVerbs(DocumentVerbs):
 
 
 def _within_bytes(page: list[tuple[str, int]], most: int) -> Iterator[list[str]]:
-    """Yield the ids of a page in runs of so many bytes at most, or of one document."""
+    """Yield the ids of a page in runs of at most so many bytes, or of one larger document."""
     start = 0
     while start < len(page):
         end = start + leading((size for _, size in page[start:]), most)

@@ -1,4 +1,4 @@
-"""Turns the arguments by which documents are chosen into conditions; knows no engine."""
+"""Converts the arguments that choose documents to conditions; independent of engines."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ class DocumentChoice(NamedTuple):
     by_arrival: bool = False
 
     def conditions(self) -> tuple[Condition, ...]:
-        """Return the conditions of these documents but those of their keys, expired ones included."""
+        """Return the conditions of these documents, except those on keys; expired documents match."""
         conditions = self._range(collection_argument(self.collection))
         if self.label is not None:
             conditions.append(Condition("label", "=", text(self.label, "label")))
@@ -76,7 +76,7 @@ def id_argument(collection: object, key: object) -> str:
 
 
 def expiry_argument(value: datetime | float | timedelta | None) -> int | FromNow | None:
-    """Return when documents expire, as a change: a time, or a duration from now by the database's clock."""
+    """Return an expiry as a change: a time, or a duration from now by the database's clock."""
     if value is None:
         return None
     if isinstance(value, timedelta):

@@ -1,4 +1,4 @@
-"""The verbs that search documents by words or by embeddings; results are exact, by a scan of these documents."""
+"""The verbs that search documents by words or embeddings; results are exact, as those of a full scan."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75
 
 
 class FoundDocument(msgspec.Struct, frozen=True):
-    """A document that a search has found, and how well it fits: a higher score fits better."""
+    """A document found by a search, and its score: higher is better."""
 
     document: DocumentModel
     score: float
@@ -38,7 +38,7 @@ class FoundDocument(msgspec.Struct, frozen=True):
 class _Match(msgspec.Struct, frozen=True):
     id: str
     counts: tuple[int, ...]
-    """How often the document has each word of the query."""
+    """How often each word of the query occurs in the document."""
     length: int
 
 
@@ -80,8 +80,8 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
         """Return the documents whose embeddings are the nearest to this one, best match first; without a limit, all.
 
         The score is the cosine of both, their dot product (`metric="dot"`), or their distance, negated
-        (`metric="euclidean"`). Documents without an embedding are not found; nor is by cosine one of zeros. Compares
-        with all of these documents, page by page, or within SQLite where the extra `vectors` is installed.
+        (`metric="euclidean"`). Documents without an embedding are not found, nor by cosine those whose embedding is all
+        zeros. Compares all of these documents, page by page, or within the database where it has vector functions.
 
         Raises:
             InvalidQueryError: a document's embedding has another number of dimensions; or by cosine, the given one has
@@ -170,7 +170,7 @@ def _is_within(collection: str, below: bool) -> tuple[Condition, ...]:
 
 
 def _score_of(metric: object, wanted: Sequence[float]) -> Callable[[Sequence[float]], float | None]:
-    """Return the function that scores an embedding of as many dimensions; `None` has no score."""
+    """Return the function that scores an embedding of the same dimension, `None` if it has no score."""
     match metric:
         case "dot":
             return lambda numbers: sum(map(mul, wanted, numbers))
@@ -190,10 +190,10 @@ def _score_of(metric: object, wanted: Sequence[float]) -> Callable[[Sequence[flo
 
 
 def _bm25(matches: Sequence[_Match]) -> Callable[[_Match], float]:
-    """Return the function that scores a match: frequent words count more, in short documents most.
+    """Return the function that scores a match, higher for frequent words and short documents.
 
-    All matches have all words, so none of these is rarer among them. What does not match has no part in it: an index
-    that reads only the matches ranks as a scan does.
+    All matches have all words, so none is rarer among them. Other documents do not matter, so an index that reads only
+    the matches ranks as a scan does.
     """
     average = sum(match.length for match in matches) / len(matches) if matches else 0.0
 

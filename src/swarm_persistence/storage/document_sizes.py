@@ -1,4 +1,4 @@
-"""Tells how large documents are; the database computes it, and no value is read."""
+"""Returns the sizes of documents, computed by the database without reading the values."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Finds the words of documents, as search compares them, and the tokens by which an index knows documents."""
+"""Finds the words of documents, as search compares them, and their tokens in an index."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from swarm_persistence.schema.values import decode_json
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 64
-"""Characters of a word that is indexed as it is; an index of PostgreSQL refuses long ones."""
+"""The most characters of a word that is indexed as it is; PostgreSQL's indexes refuse long ones."""
 
 
 def words_of(each: str) -> list[str]:
@@ -19,13 +19,13 @@ def words_of(each: str) -> list[str]:
 
 
 def words_in(value: Any) -> Iterator[str]:
-    """Yield the words of all texts within a JSON value as it is stored."""
+    """Yield the words of all texts within a stored JSON value."""
     for each in _texts_in(decode_json(value)):
         yield from words_of(each)
 
 
 def may_have(value: str, words: Iterable[str]) -> bool:
-    """Tell whether a JSON value as it is stored may have all words; far cheaper than to find its words."""
+    """Tell whether a stored JSON value may have all words; far cheaper than finding its words."""
     folded = value.casefold()
     # A character of a word may be escaped in JSON that another program has written.
     return "\\u" in folded or all(word in folded for word in words)
@@ -52,7 +52,7 @@ def _digest(prefix: str, value: str) -> str:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts within a JSON value; what is nested as deep as JSON may be takes no stack."""
+    """Yield the texts within a JSON value, without recursion: it may be nested deeply."""
     left = [value]
     while left:
         each = left.pop()

@@ -30,18 +30,18 @@ class PutCounts(msgspec.Struct, frozen=True):
     added: int = 0
     replaced: int = 0
     kept: int = 0
-    """Those of `if_absent` that were stored already, and left as they are."""
+    """Documents of `if_absent` that were stored already, and left as they are."""
 
 
 class DocumentVerbs(StorageCore):
-    """Documents: put, read, update, take, watch. What has expired counts as absent everywhere."""
+    """Documents: put, read, update, take, watch. Expired documents count as absent everywhere."""
 
     async def put_documents(
         self, documents: Iterable[DocumentModel], *, if_absent: Iterable[DocumentModel] = ()
     ) -> PutCounts:
         """Store documents in one atomic write, or replace those of the same collection and key; return the counts.
 
-        A replaced document keeps its `created_at`, and its version is raised whichever one the caller's copy has;
+        A replaced document keeps its `created_at`, and its version is raised regardless of the copy's version;
         `update_document` compares versions. Those of `if_absent` are stored only if there is none of the same
         collection and key. Of several documents of the same collection and key, the last one is written. `version`,
         `created_at` and `updated_at` of each written document are updated in place.
@@ -101,7 +101,7 @@ class DocumentVerbs(StorageCore):
         return [found[id] for id in ids if id in found]
 
     async def take_document(self, collection: Sequence[str], key: str) -> DocumentModel | None:
-        """Remove the document of this key and return it; of several callers, only one gets it."""
+        """Remove the document of this key and return it; of concurrent callers, only one gets it."""
         is_it = Condition("id", "=", id_argument(collection, key))
         taken: list[DocumentModel] = await self._write_one(Take(Query(DOCUMENTS, (is_it, *IS_UNEXPIRED))))
         return taken[0] if taken else None
@@ -141,6 +141,6 @@ def _steps_of(given: Sequence[DocumentModel], new: Sequence[DocumentModel]) -> S
 
 
 def id_of(document: DocumentModel) -> str:
-    """Return the id that the collection and key of a document give it now."""
+    """Return the id that derives from the present collection and key of a document."""
     within = collection_argument(document.collection, "document.collection")
     return document_id(within, text(document.key, "document.key"))

@@ -19,7 +19,7 @@ from swarm_persistence.storage.storing import store, store_all
 from swarm_persistence.storage.watching import watched
 
 _END_OF_LOG = "the end of the log"
-"""What a write that expects a last event locks; no event has this id."""
+"""The id that a write which expects a last event locks; no event has it."""
 _NEWEST_FIRST = (Order("timestamp", is_descending=True),)
 
 
@@ -111,7 +111,7 @@ class EventVerbs(StorageCore):
 
         Events come in log order, without gaps or repetitions, whichever process stores them: those of the `types`, of
         the agent and of the group, where given. To resume later, keep the `sequence` of the last event handled. With
-        `"now"`, those are yielded that are stored from the first step of the iteration on.
+        `"now"`, events are yielded that are stored after the iteration starts.
 
         Raises:
             TransactionError: called within a transaction, which does not see other commits.

@@ -16,7 +16,7 @@ from swarm_persistence.storage.readable import readable_values
 
 _MAY_FAIL = (Condition("status", "=", TaskStatus.PENDING.value), Condition("fails_with_dependencies", "=", 1))
 _LONGEST_CAUSE = 500
-"""How many characters of the cause each dependent keeps."""
+"""How many characters of the cause each dependent's error has."""
 
 
 async def fail_dependents(executor: Executor, id: str, reason: str) -> None:

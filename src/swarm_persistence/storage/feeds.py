@@ -17,23 +17,23 @@ from swarm_persistence.schema.codec import Row
 
 BATCH = 500
 LONGEST_WAIT_SECONDS = 30.0
-"""After about so long without a wake-up, a feed polls all the same; not all feeds of a process at once."""
+"""About how long a feed waits for a wake-up before it polls; spread out over the feeds of a process."""
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 1.0
-"""Between two polls for what another writer holds back: its end rings unless it rolls back or is lost."""
+"""Between polls for rows that another writer holds back: its end wakes the feed, unless it rolls back or is lost."""
 _SHORTEST_PAUSE_SECONDS = 0.01
-"""After a poll that another writer held back, even if there are commits all the time."""
+"""The pause after a poll that another writer held back, even with constant commits."""
 LARGEST_BACKLOG = 2 * BATCH
-"""Rows buffered for one watcher. A watcher that falls further behind leaves the feed, reads by itself and rejoins."""
+"""Rows buffered per watcher. A watcher that falls further behind leaves the feed, catches up by itself and rejoins."""
 LARGEST_BACKLOG_BYTES = PAGE_BYTES
-"""The same in bytes; one row may have more."""
+"""The same limit in bytes; a single row may have more."""
 FIRST_ROWS = 8
-"""How many rows the first page of a reader may have."""
+"""The most rows of a reader's first page."""
 _GROWTH = 8
 
 
 def next_limit(limit: int, rows: list[Row]) -> int:
-    """Return how many rows the next page may have, by the size of those of this one."""
+    """Return how many rows the next page may have, judging by the sizes in this one."""
     size = sum(map(_size_of, rows))
     fitting = len(rows) * PAGE_BYTES // size if size else BATCH
     return max(1, min(fitting, limit * _GROWTH, BATCH))

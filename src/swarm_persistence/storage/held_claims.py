@@ -1,4 +1,4 @@
-"""What identifies a claim, and the changes that give its task back."""
+"""The identity of a claim, and the changes that release its task."""
 
 from swarm_persistence.engines.steps import Change, EndClaim
 from swarm_persistence.errors import LeaseLostError
@@ -12,7 +12,7 @@ from swarm_persistence.storage.core import TOUCHED, id_of
 
 
 def claim_key(task: TaskModel) -> tuple[str, str, int]:
-    """Return what identifies the claim of this copy: the task's id, the agent, and the number of the claim."""
+    """Return the identity of this copy's claim: the task's id, the agent, and the number of the claim."""
     id = id_of(task)
     if task.assigned_to is None:
         raise LeaseLostError(f"task {id!r} is not claimed in this copy; claim it, or read it again")

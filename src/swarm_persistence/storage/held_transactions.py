@@ -20,7 +20,7 @@ from swarm_persistence.storage.scopes import Scope
 T = TypeVar("T")
 
 _CHECK_DELAYS = (0.005, 0.05, 0.5)
-"""Delays between the checks of a waiting call, in seconds: by then, a context that has ended is collected."""
+"""Delays between the checks of a waiting call, in seconds; an ended context is garbage-collected in this time."""
 _ADVICE = (
     "begin and end a transaction in the task, or the thread's call, that writes: `async with storage.transaction():`, "
     "or `with` in the blocking form"
@@ -42,7 +42,7 @@ class HeldTransactions:
         self.scopes.pop(scope, None)
 
     def refuse_write(self) -> None:
-        """Raise `TransactionError` for a write that its caller may believe to be part of a transaction."""
+        """Raise `TransactionError` for a write that its caller may expect to be part of a transaction."""
         for scope in list(self.scopes):
             if scope.is_inherited:
                 continue
@@ -81,17 +81,17 @@ class GuardedEngine:
         self._held = held
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
-        """Write, unless the caller may believe that to be part of a transaction."""
+        """Write, unless the caller may expect the write to be part of a transaction."""
         self._held.refuse_write()
         return await _checked_while_waiting(lambda: self._engine.write(steps), self._held.refuse_write)
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
-        """Write and deliver the results, unless the caller may believe that to be part of a transaction."""
+        """Write and deliver the results, unless the caller may expect the write to be part of a transaction."""
         self._held.refuse_write()
         return await _checked_while_waiting(lambda: self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
-        """Drop parts, unless the caller may believe that to be part of a transaction."""
+        """Drop partitions, unless the caller may expect that to be part of a transaction."""
         self._held.refuse_write()
         return await _checked_while_waiting(lambda: self._engine.drop_parts(table, stale), self._held.refuse_write)
 

@@ -15,7 +15,7 @@ class Instrumentation(Protocol):
         ...
 
     def continuing(self, trace_parent: str) -> AbstractContextManager[None]:
-        """Return a context in which calls belong to a trace that began elsewhere, unless they are observed already."""
+        """Return a context in which calls belong to a trace that began elsewhere, unless they have a trace already."""
         ...
 
     def completed(self, tasks: list[TaskModel], started_at: int) -> None:
@@ -23,5 +23,5 @@ class Instrumentation(Protocol):
         ...
 
     def requeued(self, task_count: int) -> None:
-        """Note tasks whose holder has lost them: their lease has expired, or their agent is lost."""
+        """Note tasks that were requeued: their lease has expired, or their agent is lost."""
         ...

@@ -1,4 +1,4 @@
-"""What an operator does to a task, whichever agent holds it; each tells in an error why it was not possible."""
+"""An operator's changes to a task, whichever agent holds it; errors state why a change is not possible."""
 
 import msgspec
 

@@ -2,7 +2,7 @@
 
 Each is refused once the claim is over. The agent and the task's `claim_count`, a fencing token that never decreases,
 identify a claim. So a worker that was presumed dead cannot change a task that another one has taken over, whatever its
-clock says. (A task that is deleted and stored anew is another task, with its own `claim_count`, usually 0.)
+clock. (A task that is deleted and stored anew is another task, with its own `claim_count`, usually 0.)
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,9 +45,9 @@ class LeaseVerbs(ClaimVerbs):
     """
 
     async def get_held_claims(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
-        """Return those of these copies whose claims still lock, in one read.
+        """Return the copies whose claims still hold, in one read.
 
-        An expired lease alone ends no claim. The copies are left as they are.
+        An expired lease alone does not end a claim. The copies are not changed.
         """
         copies = several(tasks, "tasks", "a list of TaskModel")
         ids = sorted({id_of(task) for task in copies})
@@ -139,7 +139,7 @@ class LeaseVerbs(ClaimVerbs):
     async def _try_to_fail(
         self, task: TaskModel, error: str, pause: float | None, limit: int | None
     ) -> list[TaskModel]:
-        """Fail the task if its counters equal those of the copy; return it as it is stored then, if so."""
+        """Fail the task if its counters equal the copy's; return the stored task, or an empty list if they differ."""
         records: list[TaskModel]
         counters = (
             Condition("retry_count", "=", count(task.retry_count, "task.retry_count")),
@@ -198,7 +198,7 @@ class LeaseVerbs(ClaimVerbs):
         self._refresh(task, records[0])
 
     async def _held(self, task: TaskModel) -> TaskModel:
-        """Return the stored task if the claim holds; else raise `LeaseLostError` with what became of it."""
+        """Return the stored task if the claim holds; else raise `LeaseLostError` with the task's present state."""
         stored = await self._get(TASKS, task.id)
         name = f"the claim number {task.claim_count} of task {task.id!r} by {task.assigned_to!r} is over"
         if stored is None:
@@ -223,7 +223,7 @@ def _extension_while_running(id: str, agent_id: str, number: int, lease: FromNow
 
 
 COMPLETED_FIELDS = ("version", "completed_at", "updated_at")
-"""What a completion changes to values that its caller does not know."""
+"""The fields that a completion sets to values unknown to its caller."""
 
 
 @PreparedWrite
@@ -233,7 +233,7 @@ def completion(id: str, agent_id: str, number: int, result: str | None) -> list[
 
 @PreparedWrite
 def brief_completion(id: str, agent_id: str, number: int, result: str | None) -> list[Step]:
-    """Complete as `completion` does, and give `COMPLETED_FIELDS`: the caller need not read the whole task."""
+    """Complete as `completion` does, but return only `COMPLETED_FIELDS` instead of the whole task."""
     return _completion(id, agent_id, number, result, COMPLETED_FIELDS)
 
 

@@ -1,4 +1,4 @@
-"""Reports how far the limit of a task type is used, and what waits for it; acquires no lock."""
+"""Reports the usage of a task type's limit, and what waits for it; acquires no lock."""
 
 from collections import Counter
 from datetime import datetime
@@ -22,7 +22,7 @@ class KeyUsage(msgspec.Struct, frozen=True):
 
 
 class LimitUsage(msgspec.Struct, frozen=True):
-    """What is claimed and pending of a limited type."""
+    """The claimed and pending tasks of a limited type."""
 
     limit: TaskLimit
     held: int

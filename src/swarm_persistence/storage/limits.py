@@ -30,12 +30,12 @@ class LimitVerbs(StorageCore):
         starts: int | None = None,
         per: float | timedelta | None = None,
     ) -> TaskLimit:
-        """Set the limit of a task type, in place of an earlier one, and return it.
+        """Set the limit of a task type, replacing an earlier one, and return it.
 
         At most `running` of its tasks are claimed at once, and at most `per_key` of those with the same
-        `concurrency_key`; at most `starts` are claimed within any period of `per` seconds or a timedelta. 0 lets none
-        be claimed. A task that may not be claimed stays pending, costs no retry, and hinders no other one. Tasks that
-        are claimed already count, but keep going if they are too many.
+        `concurrency_key`; at most `starts` are claimed within any period of `per` seconds or a timedelta. With 0, none
+        can be claimed. A task that may not be claimed stays pending, counts no retry, and does not block others. Tasks
+        that are already claimed count, but keep going even if they exceed the limit.
 
         Raises:
             InvalidQueryError: a number is negative, nothing is limited, or only one of `starts` and `per` is given.

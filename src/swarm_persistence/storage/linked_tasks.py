@@ -33,7 +33,7 @@ async def write_unless_awaited(
 
 
 async def write_among_others(core: StorageCore, steps: Sequence[Step], tasks: Sequence[TaskModel]) -> list[Any]:
-    """Write tasks that are locked already, unless that closes a cycle; fail those with a failed dependency.
+    """Write tasks that are already locked, unless that closes a cycle; fail those with a failed dependency.
 
     Return the results of the steps.
     """

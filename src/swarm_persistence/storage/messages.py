@@ -47,7 +47,7 @@ class MessageVerbs(StorageCore):
         return await self._executor().read(Select(query))
 
     async def mark_message_read(self, message_id: str) -> None:
-        """Mark the message as read, and stamp `read_at`; idempotent: the first time stays.
+        """Mark the message as read, and set `read_at`; idempotent: the first time is kept.
 
         Raises:
             NotFoundError: no message has this id.
@@ -113,8 +113,8 @@ class MessageVerbs(StorageCore):
         """Yield the messages to this agent after a `sequence`, then each new one; never ends by itself.
 
         Messages come in order of arrival, without gaps or repetitions, whichever process stores them, read or not. To
-        resume later, keep the `sequence` of the last message that was handled. With `"now"`, those are yielded that are
-        stored from the first step of the iteration on.
+        resume later, keep the `sequence` of the last message that was handled. With `"now"`, messages are yielded that
+        are stored after the iteration starts.
 
         Raises:
             TransactionError: called within a transaction, which does not see other commits.

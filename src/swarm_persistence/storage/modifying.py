@@ -1,4 +1,4 @@
-"""Changes a stored record by a function, however many other writes come in between."""
+"""Changes a stored record by a function, retrying after concurrent writes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
 
 
 def _kept_of(record: Any) -> dict[str, Any]:
-    """Return the fields of a task that its claims have set, and its trace."""
+    """Return the claim fields of a task, and its trace."""
     if not isinstance(record, TaskModel):
         return {}
     return {
@@ -47,7 +47,7 @@ def _kept_of(record: Any) -> dict[str, Any]:
 
 
 async def _update(core: StorageCore, table: Table[Any], written: Any, version: int, kept: dict[str, Any]) -> None:
-    """Write a record, and let its object say of its claims what is stored then, whatever the function has set."""
+    """Write a record, and set the claim fields of its object to the stored ones, whatever the function has set."""
     if not isinstance(written, TaskModel):
         await update(core, table, written)
         return

@@ -1,4 +1,4 @@
-"""The verbs that answer an operator's questions: what a storage holds, and how its swarm does."""
+"""The verbs for an operator's overview: counts, throughput, waiting tasks, and agents."""
 
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -36,11 +36,11 @@ class WaitingTasks(msgspec.Struct, frozen=True):
     since: datetime
     """Since when the oldest waits: its `created_at` or `run_at`, the later."""
     age_seconds: float
-    """How long it has waited, by the database's clock."""
+    """How long the oldest has waited, by the database's clock."""
 
 
 class AgentLiveness(msgspec.Struct, frozen=True):
-    """An agent, and how long ago it gave a sign of life."""
+    """An agent, and the age of its last heartbeat."""
 
     agent: AgentModel
     heartbeat_age_seconds: float
@@ -88,7 +88,7 @@ class OverviewVerbs(StorageCore):
         Times are Unix seconds or aware datetimes, both inclusive; an `int` as the end means its whole second. Buckets
         start at multiples of `bucket` (seconds or a timedelta) since 1970, in UTC. The tasks are found by their latest
         changes: the last `limit` are read, so the cost is bounded in a database of any size, and `since` of the
-        result tells from when on it is complete. A task that was retried counts where it ended last.
+        result tells from when on it is complete. A task that was retried counts in the bucket in which it ended last.
 
         Raises:
             InvalidQueryError: the bucket is not above 0, or the limit is negative.
@@ -102,7 +102,7 @@ class OverviewVerbs(StorageCore):
         return wanted.throughput(edge, await executor.read(wanted.aggregate(edge)))
 
     async def get_waiting_tasks(self) -> list[WaitingTasks]:
-        """Return for each type how many of its tasks could be claimed now, and which has waited longest; that first.
+        """Return for each type how many tasks could be claimed now, and the oldest; the longest-waiting type first.
 
         The oldest task of a type is the one that was stored first.
         """

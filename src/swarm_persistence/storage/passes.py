@@ -1,4 +1,4 @@
-"""Goes through the rows of a table that match conditions, in short reads, along their order of arrival."""
+"""Iterates over the matching rows of a table in order of arrival, in short reads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ BATCH = 500
 SPAN = 20_000
 """Sequence numbers scanned per read."""
 UNBOUNDED = LARGEST_INTEGER
-"""The span of conditions that an index serves."""
+"""The span for conditions that an index serves."""
 
 
 async def batches_of_ids(
@@ -28,9 +28,9 @@ async def batches_of_ids(
     from_last: bool = False,
     span: int = SPAN,
 ) -> AsyncIterator[list[str]]:
-    """Yield the ids of the rows that match, some at a time; begin with the first that has arrived, or with the last.
+    """Yield the ids of matching rows in batches, in order of arrival or in reverse.
 
-    One pass by sequence needs no other index. Rows that arrive from now on are left: on a busy swarm, the pass would
+    A pass by sequence needs no other index. Rows that arrive later are left out; on a busy swarm, the pass would
     otherwise never end.
     """
     end = await _nearest(core._executor(), table, LARGEST_INTEGER, from_last=True)
@@ -57,7 +57,7 @@ async def batches_of_ids(
 
 
 async def _nearest(executor: Executor, table: Table[Any], border: int, *, from_last: bool) -> int:
-    """Return the sequence of the last row at or before a border, or of the first one behind it; 0 without one."""
+    """Return the sequence of the last row up to a border, or of the first one after it; 0 without one."""
     beyond = Condition(SEQUENCE, "<=" if from_last else ">", border)
     query = Query(table, (beyond,), (Order(SEQUENCE, from_last),), 1)
     rows: list[Any] = await executor.read(Values(query, (SEQUENCE,)))

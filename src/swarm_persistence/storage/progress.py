@@ -1,4 +1,4 @@
-"""The verb that reports how far a claimed task is."""
+"""The verb that reports the progress of a claimed task."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ async def readable_values(
 
 
 def without(passed_over: list[UnreadableError]) -> tuple[Condition, ...]:
-    """Return the conditions that exclude the rows that were passed over."""
+    """Return the conditions that exclude the skipped rows."""
     return tuple(Condition(SEQUENCE, "<>", error.sequence) for error in passed_over)
 
 

@@ -17,13 +17,13 @@ from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY
 
 _SHORTEST_PAUSE_SECONDS = 0.01
 _QUIET_SECONDS = 0.02
-"""After this time without a commit, the next one is worth a claim without a check, where that is a round trip."""
+"""After this time without a commit, the next one triggers a claim without a check, if the check is a round trip."""
 
 
 class ReadyTaskWatch:
-    """Sees the tasks that are ready, and the commits since it was made; belongs to the event loop that made it.
+    """Watches for ready tasks since its creation; belongs to the event loop that created it.
 
-    To lose no task, make it before a claim, and wait for it after the claim.
+    To miss no task, create it before a claim, and wait on it after the claim.
     """
 
     def __init__(self, storage: StorageCore, request: ClaimRequest) -> None:
@@ -37,11 +37,11 @@ class ReadyTaskWatch:
         self._commits = storage._engine.watch((TASKS, TASK_LIMITS))
 
     async def wait(self, within: float | timedelta) -> bool:
-        """Wait until a claim may find a task that an earlier one has not, and tell whether there is one.
+        """Wait until a claim may find a task that earlier claims did not; return whether it may.
 
-        `False` means that the time is up. Claims nothing, so it may be cancelled without losing a task. `True` does
-        not promise a task: another agent may claim it first, and a delayed task that has become due may be of another
-        type.
+        `False` means that the timeout has passed. It claims nothing, so it can be cancelled without losing a task.
+        `True` does not guarantee a task: another agent may claim it first, and a delayed task that has become due may
+        be of another type.
 
         Raises:
             InvalidQueryError: `within` is negative.
@@ -51,16 +51,16 @@ class ReadyTaskWatch:
         return await self._wait(within, math.inf)
 
     async def wait_to_claim(self, within: float | timedelta) -> bool:
-        """Wait as `wait` does, for a caller that then claims: a claim may find nothing more often.
+        """Wait as `wait` does, for a caller that claims next: returns sooner, but its claims more often find nothing.
 
-        On a server, a check whether any task is ready is a round trip, which delays the claim of one that is. So the
-        first commit after a pause of 20 ms ends the wait unchecked; those of a busy swarm, most of which make no task
-        ready, are checked.
+        On a server, checking whether a task is ready takes a round trip, which delays the claim. So the first commit
+        after a pause of 20 ms ends the wait unchecked; on a busy swarm, where most commits make no task ready, they are
+        checked.
         """
         return await self._wait(within, math.inf if self._storage._engine.is_local else _QUIET_SECONDS)
 
     async def wait_for_commit(self, within: float | timedelta) -> bool:
-        """Wait until any task may have been written, and tell whether one was; `False` means that the time is up."""
+        """Wait until any task may have been written; return `False` after the timeout."""
         return await self._commits.wait(seconds(within, "within", is_zero_possible=True))
 
     async def is_any_ready(self) -> bool:
@@ -72,7 +72,7 @@ class ReadyTaskWatch:
         return False
 
     async def types(self, most: int) -> list[str]:
-        """Return the types of the tasks that are ready, in order; at most so many, one short read for each."""
+        """Return the types of the ready tasks, sorted, at most `most`; one short read for each."""
         found: list[str] = []
         later: tuple[Condition, ...] = ()
         while len(found) < most:
@@ -87,11 +87,11 @@ class ReadyTaskWatch:
         return found
 
     def close(self) -> None:
-        """Stop watching. A second call does nothing."""
+        """Stop watching; idempotent."""
         self._commits.close()
 
     async def _wait(self, within: float | timedelta, quiet_seconds: float) -> bool:
-        """Wait; do not check for ready tasks after a commit that comes after so long without one."""
+        """Wait; do not check for ready tasks if a commit follows so many seconds without one."""
         deadline = time.monotonic() + seconds(within, "within", is_zero_possible=True)
         while True:
             rest = max(deadline - time.monotonic(), 0.0)

@@ -67,8 +67,8 @@ class RecoveryVerbs(LeaseVerbs):
         The write that marks an agent also requeues the tasks that it holds without a lease. An agent that is not
         registered sends no heartbeats and keeps its tasks. Each task counts a retry; a task without retries left fails
         for good. Any number of workers may call this concurrently: each task is requeued once. With `None`, no agent is
-        checked. Unreadable rows are requeued as well. A row that cannot be written delays no other: all errors are
-        logged, and the first is raised at the end.
+        checked. Unreadable rows are requeued as well. A row that cannot be written does not block others: all errors
+        are logged, and the first is raised at the end.
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")
         errors: list[Exception] = []
@@ -220,7 +220,7 @@ class RecoveryVerbs(LeaseVerbs):
 
 
 class _LostClaim(NamedTuple):
-    """How a claim is lost: the conditions that tell so, its outcome, and the error of its task."""
+    """A way in which claims are lost: its conditions, the outcome of the claim, and the error of the task."""
 
     held: tuple[Condition, ...]
     outcome: ClaimOutcome

@@ -22,7 +22,7 @@ async def claim_or_requeue(
 ) -> TaskModel | None:
     """Claim the next ready task; if there is none, requeue expired tasks first, then wait for one.
 
-    In a swarm without a worker of Python, no other process requeues what dead agents hold.
+    In a swarm without a Python worker, no other process requeues the tasks of dead agents.
     """
 
     tasks = await claim_several_or_requeue(

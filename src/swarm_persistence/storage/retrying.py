@@ -10,13 +10,13 @@ from swarm_persistence.storage.modifying import modify
 
 
 class RetryVerbs(StorageCore):
-    """Retries of finished tasks, which a caller asks for."""
+    """Retries of finished tasks, on request."""
 
     async def retry_task(self, id: str) -> TaskModel:
         """Make a finished task pending again, as if it had never run, and return it.
 
-        Its holder, result, error and times are cleared, and its retries are counted anew; `claim_count` goes on, and
-        its last claim is in `past_claims`. It waits for a `run_at` that is still to come, and for its dependencies. If
+        Its holder, result, error and times are cleared, and its retry count is reset; `claim_count` continues, and its
+        last claim is added to `past_claims`. It waits for a `run_at` in the future, and for its dependencies. If
         one of these has failed or was cancelled, it fails at once: retry that one first. Dependents that have failed
         because of it stay failed. If it was completed, its unfinished dependents wait for it again.
 

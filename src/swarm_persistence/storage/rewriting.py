@@ -47,7 +47,7 @@ async def update(
 ) -> None:
     """Replace the stored record of this id, and of this version unless it is forced.
 
-    The stored `trace_parent` of a task, if it is given, may stay: earlier releases stored malformed ones.
+    A task's stored `trace_parent` is accepted unchanged, even if malformed, as earlier releases stored such.
     """
     core._require_model(table, model)
     accept_texts(table, model)

@@ -1,7 +1,7 @@
-"""The times of a schedule: functions of the schedule and a moment, which read no storage.
+"""Computes the times of a schedule from the schedule and a moment, without a storage.
 
-Cron expressions are read by cronsim, which the extra `schedules` brings: it has no dependencies, and treats changes of
-the clocks as Debian's cron does.
+Cron expressions are parsed by cronsim, from the extra `schedules`: it has no dependencies, and handles daylight saving
+time as Debian's cron does.
 """
 
 import inspect
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 SHORTEST_PERIOD_SECONDS = 1.0
 _LONGEST_PERIOD_SECONDS = (date.max - date.min).total_seconds()
 LATE_SECONDS = 60.0
-"""With `CatchUp.SKIP`, a time that is longer ago has been missed."""
+"""With `CatchUp.SKIP`, older times are skipped."""
 
 _OWN_FIELDS = ("task_type", "payload", "priority", "max_retries", "dependencies", "run_at", "idempotency_key")
 _TASK_FIELDS = tuple(name for name in inspect.signature(TaskModel.new).parameters if name not in _OWN_FIELDS)
-"""What `task_fields` may hold: the arguments of `TaskModel.new` that the schedule does not have or set by itself."""
+"""The keys of `task_fields`: the arguments of `TaskModel.new` that the schedule neither has nor sets itself."""
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -35,7 +35,7 @@ def next_times(schedule: ScheduleModel, count: int = 5, *, after: datetime | Non
     """Return the next times of a schedule after a moment, by default after now, whether or not it is paused.
 
     Raises:
-        SerializationError: the schedule has a field that storing it refuses.
+        SerializationError: a field of the schedule is invalid.
         OtherError: it has a cron expression, and the extra `schedules` is not installed.
 
     """
@@ -45,7 +45,7 @@ def next_times(schedule: ScheduleModel, count: int = 5, *, after: datetime | Non
 
 
 def plan(model: Model) -> None:
-    """Refuse an invalid schedule, and set `next_at` of one that has none; leave any other record as it is."""
+    """Refuse an invalid schedule, and set `next_at` if it is missing; leave any other record as it is."""
     if isinstance(model, ScheduleModel):
         require_schedule(model)
         if model.next_at is None:
@@ -53,7 +53,7 @@ def plan(model: Model) -> None:
 
 
 def require_schedule(schedule: ScheduleModel) -> None:
-    """Refuse a schedule that gives no times or no tasks."""
+    """Refuse a schedule with invalid times or task fields."""
     if text(schedule.name, "schedule.name") != schedule.id:
         refuse("schedule.id", schedule.id, f"its name, {schedule.name!r}")
     require_times(schedule)
@@ -85,7 +85,7 @@ def next_time(schedule: ScheduleModel, after: datetime) -> datetime | None:
 
 
 def require_times(schedule: ScheduleModel) -> None:
-    """Refuse a schedule whose fields give no times."""
+    """Refuse a schedule whose fields do not define times."""
     if (schedule.cron is None) == (schedule.every is None):
         given = "both" if schedule.cron is not None else "neither"
         refuse("schedule.cron and schedule.every", given, "exactly one of the two")

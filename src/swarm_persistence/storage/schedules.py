@@ -1,4 +1,4 @@
-"""The verbs of schedules: store and change them, and store the tasks whose time has come."""
+"""The verbs of schedules: store and change schedules, and store their due tasks."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from swarm_persistence.storage.schedule_times import due_times, next_time, plan,
 
 _MOST_TASKS_AT_ONCE = 500
 _LEAST_PAUSE_SECONDS = 0.5
-"""Between two reads of a watch: on SQLite, every commit of another process wakes it."""
+"""The shortest time between reads of a watch: on SQLite, every commit of another process wakes it."""
 
 _IS_PLANNED = (Condition("paused", "=", 0), Condition("next_at", "IS NOT NULL"))
 _IS_DUE = (Condition("paused", "=", 0), Condition("next_at", "<=", FromNow()))
@@ -41,16 +41,16 @@ class ScheduleVerbs(StorageCore):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._not_fired: dict[str, int] = {}
-        """Versions of the schedules whose times cannot be computed here: each is logged once, and wakes no watch."""
+        """Versions of the schedules whose times cannot be computed here; each is logged once, and wakes no watch."""
 
     async def store_schedule(self, schedule: ScheduleModel) -> ScheduleModel:
         """Store a schedule, or replace the one of its name, and return it as it is stored.
 
-        A program may store its schedules at each start: whether a stored one is paused, its latest task, its
-        `created_at` and, if its times are unchanged, `next_at` are kept. The schedule is updated in place.
+        A program may store its schedules at each start: the pause, the latest task and the `created_at` of a stored one
+        are kept and, if its times are unchanged, its `next_at`. The schedule is updated in place.
 
         Raises:
-            SerializationError: a field gives no times, or cannot be stored; nothing was written.
+            SerializationError: a field is invalid; nothing was written.
             OtherError: it has a cron expression, and the extra `schedules` is not installed.
 
         """
@@ -76,7 +76,7 @@ class ScheduleVerbs(StorageCore):
         return await self._executor().read(Select(Query(SCHEDULES, (), (Order("name"),))))
 
     async def pause_schedule(self, name: str) -> ScheduleModel:
-        """Let a schedule store no tasks until it is resumed, and return it; a second call does nothing.
+        """Pause a schedule, which stores no tasks until it is resumed, and return it; idempotent.
 
         Raises:
             NotFoundError: no schedule has this name.
@@ -109,10 +109,10 @@ class ScheduleVerbs(StorageCore):
         return bool(await self._write_one(Delete(by_id(SCHEDULES, name))))
 
     async def fire_due_schedules(self) -> list[TaskModel]:
-        """Store the tasks of all schedules whose time has come, and return those that this call has stored.
+        """Store the tasks of all due schedules, and return those that this call has stored.
 
-        Of any number of callers in any number of processes, one stores the task of a time. Workers call this
-        themselves. A schedule that cannot be read, or whose times cannot be computed here, is logged and skipped.
+        Of any number of callers in any number of processes, exactly one stores the task of each time. Workers call this
+        by themselves. A schedule that cannot be read, or whose times cannot be computed, is logged and skipped.
         """
         fired: list[TaskModel] = []
         for schedule in await self._due_schedules():
@@ -181,7 +181,7 @@ class ScheduleVerbs(StorageCore):
 
 
 class ScheduleWatch:
-    """Waits until a schedule is due; belongs to the event loop that made it."""
+    """Waits until a schedule is due; belongs to the event loop that created it."""
 
     def __init__(self, storage: ScheduleVerbs) -> None:
         self._storage = storage
@@ -189,7 +189,7 @@ class ScheduleWatch:
         self._read_at = -_LEAST_PAUSE_SECONDS
 
     async def wait(self, within: float | timedelta) -> bool:
-        """Wait until a schedule is due, and tell whether one is; `False` means that the time is up.
+        """Wait until a schedule is due; return `False` after the timeout.
 
         Raises:
             InvalidQueryError: `within` is negative.
@@ -206,7 +206,7 @@ class ScheduleWatch:
                 return False
 
     def close(self) -> None:
-        """Stop watching. A second call does nothing."""
+        """Stop watching; idempotent."""
         self._commits.close()
 
     async def _seconds_to_next_due(self) -> float:
@@ -224,7 +224,7 @@ class ScheduleWatch:
 
 
 def _kept(schedule: ScheduleModel, stored: ScheduleModel | None) -> ScheduleModel:
-    """Return the schedule to store in place of the stored one, with its state; the stored one if they are alike."""
+    """Return the schedule that replaces the stored one, with its state; the stored one if they are equal."""
     copy = msgspec.structs.replace(schedule, version=0)
     if stored is not None:
         copy.next_at = None

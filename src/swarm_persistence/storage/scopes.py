@@ -45,7 +45,7 @@ class Scope:
         self.owner = owner
         self.parent = find_scope(owner)
         self.ending = ""
-        """What ended the scope, unless a caller did."""
+        """Why the scope ended, unless a caller ended it."""
         self._engine = engine
         self._state = _State.OPENING
         self._failure: BaseException | None = None
@@ -164,12 +164,12 @@ class Scope:
 
     @property
     def is_rolled_back(self) -> bool:
-        """Whether it is rolled back, or about to be, because its task ended without commit or rollback."""
+        """Whether it is rolled back, or will be, because its task ended without commit or rollback."""
         return bool(self.ending) or (self.is_open and self._task is not None and self._task.done())
 
     @property
     def is_unreachable(self) -> bool:
-        """Whether it is open, but no context is left whose calls could join it."""
+        """Whether it is open, but no context remains whose calls could join it."""
         return self.is_open and self._binding() is None
 
     def drop(self, reason: str) -> None:
@@ -344,7 +344,7 @@ def _current_task() -> "asyncio.Task[Any] | None":
 
 
 def _current_call() -> object:
-    """Return what runs at present: a task, or the loop of a thread's call, which has no task until it waits."""
+    """Return the running task, or the loop of a thread's call, which has no task until it waits."""
     try:
         return asyncio.current_task() or asyncio.get_running_loop()
     except RuntimeError:

@@ -115,7 +115,7 @@ class Storage(
         `swarm.acme`.
 
         Raises:
-            OtherError: no schema can have this name.
+            OtherError: the name is invalid.
             ClosedError: the storage is closed.
 
         """
@@ -198,11 +198,11 @@ class Storage(
     def watch_commits(self, *models: type[Model]) -> Watch:
         """Return a watch that waits for commits to records of these models, `TaskLimit` included; close it.
 
-        It sees commits of any process from when it is made, and tells that there was one, not what it wrote. It belongs
-        to the event loop that made it.
+        It sees commits of any process from its creation on, and reports that there was one, not what was written. It
+        belongs to the event loop that created it.
 
         Raises:
-            InvalidQueryError: no model, or a class that is not one.
+            InvalidQueryError: no model is given, or a class is not a model.
             TransactionError: within a transaction, which sees no commits of others.
 
         """
@@ -214,10 +214,10 @@ class Storage(
     def begin_service(self, agent: AgentModel) -> None:
         """Record that a worker of this agent starts; call `end_service` once it has stopped.
 
-        Where connections have a name on a server, it contains the agent's name in between. Nothing is stored.
+        Where connections have a name on a server, it contains the agent's name until then. Nothing is stored.
 
         Raises:
-            TransactionError: within a transaction, which would hold all that the worker does.
+            TransactionError: within a transaction, which would include all writes of the worker.
 
         """
         self._require_no_transaction("a worker")

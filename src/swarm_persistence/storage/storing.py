@@ -88,7 +88,7 @@ async def _store_all(
 ) -> list[M] | None:
     """Store new records. If an ended task has the key of one and may not be made to release it, return `None`.
 
-    It releases the key only together with the new task that takes it, which may still be refused.
+    The key is released only together with storing the new task, which may still be refused.
     """
     stored: list[M] = [*models]
     left = [*range(len(models))]
@@ -145,7 +145,7 @@ async def _write(core: StorageCore, inserts: Sequence[Insert[Any]]) -> list[Any]
 async def _write_new(core: StorageCore, lock: LockRows, inserts: Sequence[Insert[Any]]) -> list[Any]:
     """Insert the records whose key is not stored, atomically; the result of the others is 0.
 
-    A duplicate stores nothing: its dependencies close no cycle, and hide none that the record of the same key closes.
+    A duplicate stores nothing: its dependencies neither close a cycle nor hide one of the record with the same key.
     """
 
     async def write() -> list[Any]:

@@ -15,7 +15,7 @@ from swarm_persistence.storage.held_claims import given_back
 _MOST_FREE_CLAIMS = 3
 """Claims of a task that were released as those of processes that had exited; a further one is left to its lease.
 
-A task that ends the process of each worker would otherwise be claimed forever.
+A task that crashes the process of each worker would otherwise be claimed forever.
 """
 
 

@@ -1,4 +1,4 @@
-"""The changes of tasks, filtered by ids, types, statuses and group, from a cursor on that a caller can keep."""
+"""The changes of tasks after a cursor, filtered by ids, types, statuses and group."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
@@ -25,10 +25,10 @@ class TaskChanges(AsyncGenerator[TaskModel, None]):
 
     @property
     def cursor(self) -> str | None:
-        """The cursor of the last task that was yielded: `watch_tasks(after=cursor)` continues behind it.
+        """The cursor of the last task that was yielded: `watch_tasks(after=cursor)` continues after it.
 
-        It can be kept for as long as the database: a copy or a restored backup has other ones. `None` as long as
-        nothing was read.
+        It stays valid as long as the database exists, but not in a copy or a restored backup. `None` until something
+        was read.
         """
         return None if self._watched.position in (None, BEFORE_ALL) else _cursor_of(self._watched.position)
 
@@ -46,7 +46,7 @@ class TaskChanges(AsyncGenerator[TaskModel, None]):
 
 
 class TaskFilter:
-    """The tasks to watch: one of the ids, one of the types, one of the statuses, and the group, where given."""
+    """The tasks to watch: with one of the ids, types and statuses, and of the group, where given."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class TaskFilter:
         )
         self.query = Query(TASKS, tuple(conditions))
         self.fits = _fits(filters) if filters else None
-        """Whether a row fits, as a function of the row; `None` if each one does."""
+        """The predicate of rows; `None` if every row matches."""
 
 
 def position_of_cursor(cursor: str | None) -> FeedPosition | None:

@@ -1,4 +1,4 @@
-"""The verbs that read the dependencies of tasks: their records, their results, and those that are not met."""
+"""The verbs that read the dependencies of tasks: records, results, and unmet ones."""
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -17,7 +17,7 @@ from swarm_persistence.storage.dependencies import ROWS_AT_ONCE, dependencies_of
 from swarm_persistence.storage.tasks import IS_BLOCKED, IS_PENDING, TaskVerbs
 
 MISSING_AFTER_SECONDS = 60.0
-"""The default age of a task at which a dependency that is not stored is missing."""
+"""The default age of a task from which a dependency that is not stored counts as missing."""
 
 
 class UnmetDependency(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class UnmetDependency(msgspec.Struct, frozen=True):
     status: TaskStatus | None
     """The status of the stored task; `None` if there is none of this id."""
     is_missing: bool = False
-    """Whether it is not stored although it should be by now: the id may be mistyped."""
+    """Whether it is not stored although it should be by now; the id may be mistyped."""
 
 
 class DependencyVerbs(TaskVerbs):

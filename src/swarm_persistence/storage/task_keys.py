@@ -1,4 +1,4 @@
-"""What an idempotency key of a task refers to: a stored task of the same kind, or one that has given it up."""
+"""The task that an idempotency key refers to: a stored task of the same kind, or one that has released the key."""
 
 from swarm_persistence.engines.steps import Increment, Update
 from swarm_persistence.errors import ConflictError, shown
@@ -15,14 +15,14 @@ def is_keyed(model: Model) -> bool:
 
 
 def keeps_key(found: Model) -> bool:
-    """Tell whether a stored record still has a right to its key: not a task that keeps it only while it is active."""
+    """Tell whether a stored record keeps its key; an ended task with the policy `while_active` does not."""
     return not (
         isinstance(found, TaskModel) and found.key_policy is KeyPolicy.WHILE_ACTIVE and found.status in FINISHED
     )
 
 
 async def release_key(core: StorageCore, found: Model) -> None:
-    """Take the key from an ended task, unless it has begun anew since it was read."""
+    """Remove the key of an ended task, unless it has become active since it was read."""
     has_ended = one_of("status", [status.value for status in FINISHED])
     ended = Query(TASKS, (Condition("id", "=", found.id), has_ended))
     await core._write_one(Update(ended, {"idempotency_key": None, "version": Increment()}))

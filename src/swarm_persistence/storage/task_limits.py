@@ -1,4 +1,4 @@
-"""What the limits of task types leave room for: counted from the tasks that are claimed, and from recent starts."""
+"""The room that the limits of task types leave, counted from claimed tasks and recent starts."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ _COUNT = (AggregateFunction("count"),)
 
 
 class Room:
-    """How many more tasks of a type may be claimed, and of which keys."""
+    """How many more tasks of a type may be claimed, and with which keys."""
 
     def __init__(self, limit: TaskLimit, held: Counter[str | None], starts: Sequence[tuple[int, int]]) -> None:
         """Take the number of held slots of each key, and recent starts, each a time and a number, the oldest first."""
@@ -28,7 +28,7 @@ class Room:
         self._held = held
         left = None if limit.running is None else limit.running - held.total()
         self.next_start: int | None = None
-        """The time at which one that is not left now may be claimed, in microseconds, if that is known."""
+        """If there is no room now, the time at which the next task may be claimed, in microseconds, if known."""
         if limit.starts is not None and limit.per_seconds is not None:
             starts_left = limit.starts - sum(number for _, number in starts)
             if starts_left <= 0 and (left is None or left > 0):
@@ -44,7 +44,7 @@ class Room:
 
     @property
     def is_of_keys(self) -> bool:
-        """Whether a key may have no room."""
+        """Whether keys are limited."""
         return self._per_key is not None
 
     @property
@@ -57,7 +57,7 @@ class Room:
         return not self.is_empty and self._has_key(key)
 
     def fitting(self, rows: Iterable[Any], key_at: int, most: int) -> list[Any]:
-        """Return the first of some rows, each with its key at a place, that may be claimed one after the other."""
+        """Return the first of some rows that may be claimed together; `key_at` is the position of the key."""
         room = copy(self)
         room._held = self._held.copy()
         fitting = []
@@ -106,7 +106,7 @@ async def room_of(executor: Executor, limit: TaskLimit) -> Room:
 
 
 def steps_of_starts(limit: TaskLimit, tasks: Sequence[TaskModel]) -> list[Step]:
-    """Return the steps that count tasks of a type as started, and forget the starts that count no more."""
+    """Return the steps that count tasks of a type as started, and delete starts that no longer count."""
     if limit.starts is None or not tasks:
         return []
     start = TaskStart(task_type=limit.task_type, started_at=max(task.updated_at for task in tasks), number=len(tasks))

@@ -18,9 +18,9 @@ from swarm_persistence.storage.readable import readable_values
 Waiter = asyncio.Future[TaskModel]
 
 _BETWEEN_CHECKS_SECONDS = 2.0
-"""How often to poll without a commit: for tasks that were deleted, and for commits whose notification was lost."""
+"""How often to poll without a commit, for deleted tasks and lost notifications."""
 _PAUSE_FACTOR = 3.0
-"""The pause after a read, as a multiple of its duration: however many commits there are, most of the time is left."""
+"""The pause after a read, as a multiple of its duration, which bounds the load however many commits there are."""
 _FIELDS = (*TASKS.stored_names, SEQUENCE)
 _ID = TASKS.positions["id"]
 
@@ -34,7 +34,7 @@ class TaskWaits:
     def add(self, engine: Engine, ids: Iterable[str]) -> dict[str, Waiter]:
         """Return a future for each of these tasks, which is resolved when the task finishes after this call.
 
-        The caller reads those that are finished already, and cancels the futures that it does not await any more.
+        The caller reads the tasks that are already finished, and cancels the futures that it no longer awaits.
         """
         key = (running_loop(), engine)
         reader = self._readers.get(key)

@@ -31,11 +31,11 @@ class TaskVerbs(StorageCore):
     async def store_task(self, task: TaskModel) -> TaskModel:
         """Store a new task, raise its `version`, and return it.
 
-        If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written: a task was
-        new if the returned one is the same object. A task whose `key_policy` is `while_active` gives up its key if
-        another one comes with it after this one has ended.
+        If a task with its `idempotency_key` is stored already, that one is returned, and nothing is written: the task
+        was new if the returned object is the same. A task whose `key_policy` is `while_active` releases its key once it
+        has ended and another task with the key is stored.
 
-        A dependency need not be stored yet; the task waits for it all the same. If a dependency has failed for good or
+        A dependency need not be stored yet; the task waits for it nevertheless. If a dependency has failed for good or
         was cancelled, the task fails at once, unless its `fails_with_dependencies` is false.
 
         Raises:
@@ -50,8 +50,8 @@ class TaskVerbs(StorageCore):
     async def store_tasks(self, tasks: Iterable[TaskModel]) -> list[TaskModel]:
         """Store new tasks in one atomic write, and return what `store_task` would return for each.
 
-        They may depend on each other, in any order. A task that depends on a failed or cancelled one of them fails at
-        once, as if they were stored one after the other.
+        They may depend on each other, in any order. A task that depends on a failed or cancelled one fails at once, as
+        if they were stored one by one.
         """
         records = several(tasks, "tasks", "a list of TaskModel")
         for task in records:
@@ -141,7 +141,7 @@ class TaskVerbs(StorageCore):
         the `types` and, as last written, one of the `statuses` and the group are yielded, where given.
 
         `after` is the `cursor` of an earlier call, in this process or another one: what was written since is yielded.
-        With `"now"`, what is written from the first step of the iteration on.
+        With `"now"`, tasks written after the iteration starts are yielded.
 
         Raises:
             InvalidQueryError: the cursor, an id or a type is malformed, or a status is unknown.

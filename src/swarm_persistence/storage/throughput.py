@@ -18,7 +18,7 @@ from swarm_persistence.schema.tables import CHANGE_NUMBER, TASKS
 from swarm_persistence.schema.values import ColumnValue
 
 CHANGES_READ = 100_000
-"""The default number of latest changes of tasks that are read: SQLite takes about 0.1 s for them."""
+"""The default number of latest task changes to read, which takes SQLite about 0.1 s."""
 
 _FRACTIONS = (0.5, 0.95, 0.99)
 # A task that is retried later, or delayed, waits from its `run_at` on.
@@ -31,7 +31,7 @@ _FUNCTIONS = (
 
 
 class Durations(msgspec.Struct, frozen=True):
-    """Percentiles of a duration in seconds; `None` if no task has it."""
+    """Percentiles of a duration in seconds; `None` if no task has one."""
 
     p50: float | None = None
     p95: float | None = None
@@ -45,18 +45,18 @@ class ThroughputBucket(msgspec.Struct, frozen=True):
     task_type: str | None
     """`None` if the tasks are not grouped by type."""
     counts: dict[TaskStatus, int]
-    """The number of tasks by the status in which they ended; a status of none is left out."""
+    """The number of tasks by final status; statuses without tasks are left out."""
     queue_seconds: Durations
-    """How long the completed ones waited: from `created_at` or `run_at`, the later, until `started_at`."""
+    """How long completed tasks waited: from `created_at` or `run_at`, whichever is later, until `started_at`."""
     run_seconds: Durations
-    """How long the completed ones ran: from `started_at` until `completed_at`."""
+    """How long completed tasks ran: from `started_at` until `completed_at`."""
 
 
 class TaskThroughput(msgspec.Struct, frozen=True):
     """The tasks that ended in a range of time, by bucket."""
 
     since: datetime
-    """The time from which the buckets are complete: the start, or later if more tasks changed than were read."""
+    """The time from which the buckets are complete: the start, or later if not all changes were read."""
     buckets: list[ThroughputBucket]
     """Sorted by start, then by type; a bucket without tasks is left out."""
 

@@ -15,7 +15,7 @@ from swarm_persistence.storage.scopes import Scope
 T = TypeVar("T")
 
 ATTEMPTS = 20
-"""How often a transaction that collides is tried."""
+"""The default number of attempts for a transaction that collides."""
 
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0

@@ -11,7 +11,7 @@ from swarm_persistence.storage.tasks import IS_DUE, IS_MET, IS_PENDING, IS_READY
 
 
 async def ready_tasks_of(storage: Storage, task_types: Collection[str], limit: int) -> list[TaskModel]:
-    """Return the ready tasks of these types: those without a delay first, each by priority, then first stored."""
+    """Return the ready tasks of these types: first those without a delay, each part by priority, then arrival."""
     if not task_types:
         return []
     is_of_types = one_of("task_type", [*task_types])

@@ -1,4 +1,4 @@
-"""The verbs that wait for tasks to be finished."""
+"""The verbs that wait for tasks to finish."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.task_waits import TaskWaits, Waiter
 
 _MOST_NAMED = 5
-"""How many unfinished tasks an error names."""
+"""How many unfinished tasks an error message names."""
 
 
 class WaitVerbs(StorageCore):
@@ -36,7 +36,8 @@ class WaitVerbs(StorageCore):
 
         Raises:
             NotFoundError: no task has this id, or it was deleted.
-            WaitTimeoutError: the task is not finished after `timeout` seconds; without it, the wait has no limit.
+            WaitTimeoutError: the task is not finished after `timeout` seconds; without a timeout, the wait is
+                unlimited.
             TransactionError: within a transaction, which sees no commits of others.
 
         """
@@ -83,7 +84,7 @@ class WaitVerbs(StorageCore):
 
 
 def _results(waiters: dict[str, Waiter], limit: float | None) -> dict[str, TaskModel]:
-    """Return the results of futures, or raise the first error, or that some of them are not done."""
+    """Return the results of futures; raise the first error, or `WaitTimeoutError` if some are not done."""
     results = {id: waiter.result() for id, waiter in waiters.items() if waiter.done()}
     unfinished = [id for id in waiters if id not in results]
     if unfinished:

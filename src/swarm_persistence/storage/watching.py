@@ -25,7 +25,7 @@ _ALWAYS = Condition(SEQUENCE, ">", 0)
 class Watched:
     """The records of a query from a position on; the position moves along with the records that are yielded.
 
-    A `filter` is a query's conditions as a function of a row: all watchers of a table then share the feed of the table.
+    A `filter` is a query's conditions as a function of a row; all watchers of a table then share its feed.
     """
 
     def __init__(

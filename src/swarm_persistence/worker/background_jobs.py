@@ -17,7 +17,7 @@ from swarm_persistence.worker.settings import WorkerSettings
 
 _LONGEST_RECOVERY_SECONDS = 60.0
 _CHECK_PAUSE_SECONDS = 0.05
-"""Between two checks of the held claims: a busy swarm commits far more often than claims are lost."""
+"""The pause between checks of the held claims: a busy swarm commits far more often than claims are lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 class BackgroundJobs:
     """Runs the jobs as tasks of the worker's loop, from `start` to `cancel`.
 
-    An error of the storage is logged, and the job is repeated after its pause; any other one stops the worker.
+    A storage error is logged, and the job is repeated after its pause; any other error stops the worker.
     """
 
     def __init__(
         self, storage: Storage, agent_id: str, settings: WorkerSettings, fail: Callable[[Exception], None]
     ) -> None:
-        """Take what stops the worker with an error."""
+        """Take the function that stops the worker with an error."""
         self._storage = storage
         self._agent_id = agent_id
         self._settings = settings

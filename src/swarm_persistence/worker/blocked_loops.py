@@ -1,4 +1,4 @@
-"""Detects a blocked event loop from a thread: extends leases, sends heartbeats and logs what blocks the loop."""
+"""Detects a blocked event loop from a thread; meanwhile extends leases, sends heartbeats and logs the blocking call."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class LoopGuard:
         *,
         release_ahead: Callable[[], Awaitable[None]],
     ) -> None:
-        """Take the runs; `release_ahead` releases the tasks that wait for a slot, since other workers may have one."""
+        """Take the runs; `release_ahead` releases the tasks that wait for a slot, as other workers may have one."""
         self._storage = storage
         self._agent_id = agent_id
         self._log = worker_log(_log, agent_id)

@@ -14,7 +14,7 @@ class _Waiting(NamedTuple):
 
 
 class ClaimedAhead:
-    """Tasks in the order of their claims. A task is taken once, also if another thread takes some meanwhile."""
+    """Tasks in the order of their claims; each is taken once, even by concurrent threads."""
 
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()

@@ -9,7 +9,7 @@ _MOST_MEMBERS = 10
 
 
 def members_of(error: BaseException) -> list[BaseException]:
-    """Return the exceptions of a group and of the groups in it, without cancellations; of no group, itself."""
+    """Return the exceptions of a group and its subgroups, without cancellations; an ungrouped one alone."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     members: list[BaseException] = []
@@ -32,7 +32,7 @@ def described(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the message by which a handler says why its task fails; if it has none to give, describe the exception."""
+    """Return the message of a handler's exception; if that is empty, describe the exception."""
     try:
         message = str(error)
     except Exception:  # the handler's own class, whose fault must not end the worker

@@ -1,4 +1,4 @@
-"""What a running handler and its worker tell each other: the progress, and that the handler is cancelled."""
+"""The channel between a running handler and its worker: progress and cancellation."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ from swarm_persistence.storage.progress import progress_of
 from swarm_persistence.worker.logs import task_log
 
 REPORT_PAUSE_SECONDS = 1.0
-"""Between two writes of a handler's progress: what is reported in between is coalesced."""
+"""The shortest time between writes of a handler's progress; reports in between are coalesced."""
 
 _log = logging.getLogger(__name__)
 
 
 class HandlerCancelled(Exception):  # noqa: N818 - like CancelledError, it says what has happened
-    """Raised by `context.raise_if_cancelled()`: the result of this handler is not wanted any more."""
+    """Raised by `context.raise_if_cancelled()`: the result of this handler will not be written."""
 
 
 class HandlerControl:
@@ -35,7 +35,7 @@ class HandlerControl:
         self._has_ended = False
 
     def report_progress(self, progress: float, text: str | None) -> None:
-        """Have a progress written soon, unless a later one replaces it; from any thread."""
+        """Schedule a write of the progress, unless a later report replaces it; from any thread."""
         is_due = bool(self._latest)
         self._latest[:] = [progress_of(progress, text)]
         # If the loop takes the earlier one just now, it finds this one after its pause.
@@ -47,7 +47,7 @@ class HandlerControl:
         self.is_cancelled = True
 
     def end(self) -> None:
-        """Write no more: the handler has ended, or is not waited for."""
+        """Stop writing: the handler has ended, or is no longer awaited."""
         self._has_ended = True
         if self._writing is not None:
             self._writing.cancel()

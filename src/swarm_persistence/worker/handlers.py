@@ -44,9 +44,9 @@ class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Tell whether the handler is cancelled: its claim is over, its time is up, or the worker stops at once.
+        """Tell whether the handler is cancelled: its claim is over, it has timed out, or the worker stops at once.
 
-        A thread cannot be cancelled from outside: a blocking handler that takes long asks for it.
+        A thread cannot be cancelled from outside, so a long blocking handler should check this.
         """
         return self._control is not None and self._control.is_cancelled
 
@@ -56,7 +56,7 @@ class WorkerContext(msgspec.Struct, Generic[S], frozen=True):
             raise HandlerCancelled("the handler is cancelled; its outcome is not written")
 
     def report_progress(self, progress: float, text: str | None = None) -> None:
-        """Report how far the task is, from 0 to 1; cheap, for one report a second at most is written.
+        """Report the task's progress, from 0 to 1; cheap, as at most one report a second is written.
 
         Reports in between are coalesced, and one just before the end may be left out.
 

@@ -1,4 +1,4 @@
-"""The fields of the worker's log records: each has the same four, so that a formatter may name them."""
+"""The extra fields of the worker's log records: every record has the same four, for use in formatters."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ def worker_log(log: logging.Logger, agent_id: str) -> "Log":
 
 
 def task_log(log: logging.Logger, task: TaskModel) -> "Log":
-    """Return a log whose records name a claimed task, the agent that holds it, and which attempt this is."""
+    """Return a logger adapter whose records name a claimed task, its agent, and the attempt."""
     fields = {
         "task_id": task.id,
         "task_type": task.task_type,

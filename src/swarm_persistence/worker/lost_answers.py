@@ -1,4 +1,4 @@
-"""Finds out from the stored task whether a write of this claim was committed although its answer was lost."""
+"""Determines from the stored task whether a write of this claim was committed although its answer was lost."""
 
 from swarm_persistence.models import TaskModel, TaskStatus
 

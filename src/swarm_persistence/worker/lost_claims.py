@@ -1,4 +1,4 @@
-"""Notices claims that are over while their handlers still work, from the commit that has ended them."""
+"""Notices claims that end while their handlers still run, by the commit that ended them."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,19 +7,19 @@ from swarm_persistence.storage import Storage
 
 
 class LostClaimWatcher:
-    """Watches commits to tasks from when it is made; the caller decides how often to call `check`."""
+    """Watches commits to tasks from its creation on; the caller decides how often to call `check`."""
 
     def __init__(
         self, storage: Storage, tasks: Callable[[], Iterable[TaskModel]], lost: Callable[[TaskModel], None]
     ) -> None:
-        """Take the function that returns the claimed tasks, and the one that takes those whose claims are over."""
+        """Take the function that returns the claimed tasks, and the callback for those whose claims are over."""
         self._storage = storage
         self._tasks = tasks
         self._lost = lost
         self._commits = storage.watch_commits(TaskModel)
 
     async def check(self) -> None:
-        """Wait for a commit, and tell of each task whose claim no longer holds."""
+        """Wait for a commit, and report each task whose claim no longer holds."""
         await self._commits.wait()
         tasks = list(self._tasks())
         if not tasks:

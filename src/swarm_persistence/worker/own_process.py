@@ -10,7 +10,7 @@ _PROC = Path("/proc")
 
 
 class _ProcessNamespace(NamedTuple):
-    """Where a process id means the same process: a host since it was booted, and a namespace of ids."""
+    """The scope in which a process id is unique: a boot of a host, and a PID namespace."""
 
     host: str
     boot: str
@@ -54,7 +54,7 @@ def _pid_namespace() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process was started, in ticks since the boot; empty if it has ended or the system does not tell."""
+    """Return when a process was started, in ticks since the boot; empty if it has ended or that is unknown."""
     # The name of its program, in parentheses, may contain spaces.
     fields = _text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
     # A zombie has ended, and waits for its parent to ask how.

@@ -1,4 +1,4 @@
-"""Releases tasks that a worker has claimed ahead and has no slot for: other workers may have one."""
+"""Releases tasks that a worker has claimed ahead and has no slot for, as other workers may have one."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ class PendingReleases:
     """The releases in flight in the worker's loop; each is retried until it succeeds or is given up."""
 
     def __init__(self, storage: Storage, fail: Callable[[Exception], None], ended: Callable[[], object]) -> None:
-        """Take what to call with the error of a release, and whenever one has ended."""
+        """Take the callbacks for the error of a release, and for the end of one."""
         self._storage = storage
         self._fail = fail
         self._ended = ended
@@ -31,7 +31,7 @@ class PendingReleases:
         releasing.add_done_callback(self._end)
 
     def give_up(self) -> None:
-        """Try each release that is in flight once more at most."""
+        """Try each release in flight at most once more."""
         for recorder in chain.from_iterable(self._recorders.values()):
             recorder.give_up()
 

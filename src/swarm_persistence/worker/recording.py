@@ -26,7 +26,7 @@ from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.retry_policies import Failure
 
 HAND_BACK_SECONDS = 2.0
-"""How long a worker that stops at once tries to write an outcome, or to release a task."""
+"""How long a worker that stops at once tries to write an outcome or release a task."""
 
 _TRANSIENT = (DatabaseError, PoolError, TransactionError)
 
@@ -61,11 +61,11 @@ class Recorder:
 
     @property
     def is_ended_by_handler(self) -> bool:
-        """Tell whether the handler has ended its task by itself, in one transaction with its other writes."""
+        """Tell whether the handler itself has ended its task, in one transaction with its other writes."""
         return self._given.status not in HELD
 
     def give_up(self) -> None:
-        """Let the next attempt be the last, and give it, and the one in flight, `HAND_BACK_SECONDS`."""
+        """Make the next attempt the last one; it and the attempt in flight get `HAND_BACK_SECONDS`."""
         if self._given_up.is_set():
             return
         self._given_up.set()
@@ -120,8 +120,8 @@ class Recorder:
     ) -> Outcome:
         """Write the outcome, with retries on transient errors; not at all if the claim is over.
 
-        An earlier attempt whose answer was lost may have ended the claim: `found` returns its outcome, according to the
-        stored task.
+        An earlier attempt whose answer was lost may have ended the claim: `found` returns its outcome from the stored
+        task.
         """
         backoff = Backoff()
         has_lost_an_answer = False
@@ -194,7 +194,7 @@ def name_of(task: TaskModel) -> str:
 
 
 def not_written(task: TaskModel) -> str:
-    """Return the message for an outcome that a worker which stops could not write in time."""
+    """Return the message for an outcome that a stopping worker could not write in time."""
     return (
         f"the outcome of {name_of(task)} was not written within {HAND_BACK_SECONDS:g} s after the stop; another worker "
         "takes the task over once its lease has expired"

@@ -40,7 +40,7 @@ class Registration:
         """The process of the incarnation that was taken over."""
 
     async def register(self) -> None:
-        """Store the agent as active, or take over the stored agent with its id, as its next incarnation.
+        """Store the agent as active, or take over the stored agent of its id as the next incarnation.
 
         What a previous incarnation held is released if its process is gone from this machine. Otherwise it may still be
         alive, so its tasks stay claimed until their leases expire.

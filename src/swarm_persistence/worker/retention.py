@@ -1,4 +1,4 @@
-"""Prunes old records now and then: however many workers do so, one of them at a time."""
+"""Prunes old records periodically, in one worker of the swarm at a time."""
 
 from datetime import timedelta
 
@@ -8,14 +8,14 @@ from swarm_persistence.storage import Pruned, Storage
 
 COLLECTION = ("swarm-persistence",)
 KEY = "retention"
-"""The document that the worker whose turn it is puts here; until it has expired, no other one prunes."""
+"""The key of the document that a pruning worker puts; until it has expired, no other worker prunes."""
 
 _LONGEST_PAUSE_SECONDS = 3_600.0
 _SHORTEST_PAUSE_SECONDS = 1.0
 
 
 def pause_of(retention: float) -> float:
-    """Return the seconds between two prunings: an hour, or a tenth of a retention that is shorter than ten."""
+    """Return the seconds between prunings: an hour, or a tenth of a retention shorter than ten hours."""
     return max(_SHORTEST_PAUSE_SECONDS, min(_LONGEST_PAUSE_SECONDS, retention / 10))
 
 

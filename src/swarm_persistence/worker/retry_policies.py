@@ -1,4 +1,4 @@
-"""What a worker does about a failed attempt: the exceptions by which a handler decides, and a policy for the rest."""
+"""How a worker treats failed attempts: exceptions by which handlers decide, and a policy for all others."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -17,7 +17,7 @@ class FailTask(Exception):  # noqa: N818 - the name says what a handler asks for
 
 
 class RetryTask(Exception):  # noqa: N818 - the name says what a handler asks for
-    """Raised by a handler: this attempt has failed, and the next one is to begin after `in_` seconds.
+    """Raised by a handler: this attempt has failed, and the next one starts after `in_` seconds.
 
     It counts as a retry, and the task fails for good if none is left. Without `in_`, the delay is that of any failure.
     """
@@ -44,10 +44,10 @@ DECISIONS = (FailTask, RetryTask, SnoozeTask)
 
 
 def decision_of(error: BaseException) -> BaseException:
-    """Return the exception that decides what becomes of the task: of a group, by what its members ask for.
+    """Return the exception that decides the task's outcome; that of a group is decided by its members.
 
-    One `FailTask` fails the task for good. A group that holds nothing but `RetryTask` and `SnoozeTask`, and
-    cancellations, counts a retry if one of them does, and the longest delay holds. Any other is a failure.
+    One `FailTask` fails the task for good. A group of nothing but `RetryTask`, `SnoozeTask` and cancellations counts a
+    retry if it has a `RetryTask`, and the longest delay applies. Any other group is a failure.
     """
     members = [_checked(each) for each in members_of(error)]
     if len(members) == 1 and isinstance(members[0], DECISIONS):
@@ -65,7 +65,7 @@ def decision_of(error: BaseException) -> BaseException:
 
 
 def _checked(error: BaseException) -> BaseException:
-    """Return the handler's exception, or an error for its delay if that is invalid: a subclass may set any."""
+    """Return the handler's exception, or an error if its delay is invalid, as a subclass may set any."""
     try:
         if isinstance(error, SnoozeTask) or (isinstance(error, RetryTask) and error.seconds is not None):
             seconds(error.seconds, "seconds", is_zero_possible=True)
@@ -97,7 +97,7 @@ class RetryPolicy:
         """Set up a policy.
 
         `max_retries` replaces the task's own limit. The delay is `first` seconds, doubled with each retry up to
-        `longest`, and spread by the part `jitter` of it either way. An exception of the types `final` fails the task
+        `longest`, varied by the fraction `jitter` either way. An exception of the types `final` fails the task
         for good.
 
         Raises:
@@ -117,7 +117,7 @@ class RetryPolicy:
         self._final = types
 
     def failure(self, error: BaseException | str, retry_count: int) -> Failure:
-        """Return how an exception of a handler, or the reason why it has ended without one, is recorded."""
+        """Return how to record an exception of a handler, or the reason why it ended without one."""
         if isinstance(error, FailTask):
             return Failure(reason_of(error) or "the handler has failed the task", None, 0)
         if isinstance(error, BaseException) and any(

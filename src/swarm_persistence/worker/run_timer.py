@@ -17,7 +17,7 @@ class RunTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self, due_at: float) -> None:
-        """See that the timer fires at this point of the monotonic clock, or before."""
+        """Make the timer fire no later than at this time of the monotonic clock."""
         if due_at < self._due_at:
             self._set(due_at)
 

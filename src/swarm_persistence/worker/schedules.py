@@ -1,4 +1,4 @@
-"""Stores the tasks of schedules when they are due: every worker does so, and one of them stores each task."""
+"""Stores the tasks of due schedules: every worker tries, and exactly one stores each task."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from swarm_persistence.storage.schedule_times import LATE_SECONDS
 from swarm_persistence.worker.logs import worker_log
 
 _LONGEST_WAIT_SECONDS = LATE_SECONDS / 2
-"""A machine that slept, or whose clock was set, tells no waiter; after `LATE_SECONDS`, `CatchUp.SKIP` skips a time."""
+"""The longest sleep: a resumed machine, or a changed clock, wakes no waiter, and `CatchUp.SKIP` skips late times."""
 
 _log = logging.getLogger(__name__)
 

@@ -23,5 +23,5 @@ class WorkerSettings(NamedTuple):
 
     @property
     def heartbeat_pause(self) -> float:
-        """Return the seconds between two heartbeats: several may fail before the agent counts as lost."""
+        """Return the seconds between heartbeats, of which several may fail before the agent counts as lost."""
         return self.heartbeat_timeout / 5

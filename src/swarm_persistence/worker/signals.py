@@ -53,7 +53,7 @@ def _deliver(number: int, _frame: FrameType | None) -> None:
 
 
 def _reset_in_child() -> None:
-    """Restore the handlers in a child that a task's handler has forked: `terminate()` must end it."""
+    """Restore the handlers in a child that a task's handler has forked, so that `terminate()` ends it."""
     _receivers.clear()
     _restore_all()
 

@@ -50,14 +50,14 @@ class _HandlerResult(NamedTuple):
 
 
 class RunOwner(Protocol):
-    """What a run tells its worker."""
+    """The callbacks of a run to its worker."""
 
     def handled(self, run: "TaskRun", result: Any) -> None:
-        """Take a result, which is to be recorded: the owner then calls `conclude` or `record`."""
+        """Take a result to record; the owner then calls `conclude` or `record`."""
         ...
 
     def left(self, run: "TaskRun") -> None:
-        """Note that the handler has ended: another one may take its slot."""
+        """Note that the handler has ended, so that another one may take its slot."""
         ...
 
     def settled(self, run: "TaskRun") -> None:
@@ -65,7 +65,7 @@ class RunOwner(Protocol):
         ...
 
     def expect(self, due_at: float) -> None:
-        """See that `act_if_due` is called at this point of the monotonic clock, or before."""
+        """Have `act_if_due` called no later than at this time of the monotonic clock."""
         ...
 
     def failed(self, run: "TaskRun", error: BaseException) -> None:
@@ -76,7 +76,7 @@ class RunOwner(Protocol):
 class TaskRun:
     """One claim of a task, from the start of its handler until its outcome is recorded.
 
-    A handler that returns a result is one asyncio task; every other end takes another one, which records it.
+    A handler that returns a result uses one asyncio task; any other outcome is recorded by another one.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class TaskRun:
 
     @property
     def log(self) -> "Log":
-        """Return the log whose records name this run's task; made when it is needed, as most runs log nothing."""
+        """The logger adapter for this run's task, created on demand, as most runs log nothing."""
         return task_log(_log, self.task)
 
     @property
     def _recorder(self) -> Recorder:
-        """Return what records the outcome; a result is mostly recorded along with others, and needs none."""
+        """Return the recorder of the outcome; results that are recorded along with others need none."""
         if self._recorder_or_none is None:
             self._recorder_or_none = Recorder(self._storage, self.task, self._given)
         return self._recorder_or_none
@@ -155,7 +155,7 @@ class TaskRun:
         self._stop_handler(_HandlerEnd.GIVEN_UP)
 
     def act_if_due(self, now: float) -> None:
-        """Cancel a handler that has taken too long; extend a lease a third of which has passed."""
+        """Cancel a handler that exceeds its time limit; extend a lease after a third of it."""
         if now >= self._ends_at:
             self._stop_handler(_HandlerEnd.TIMED_OUT)
         elif now >= self._extend_at:
@@ -183,7 +183,7 @@ class TaskRun:
             self.log.error("the lease of %s, whose event loop is blocked, could not be extended: %s", self.name, error)
 
     def conclude(self, outcome: Outcome) -> None:
-        """Note the outcome, which is recorded."""
+        """Note the outcome, which has been recorded."""
         self.outcome = outcome
         self._settle()
 
@@ -192,7 +192,7 @@ class TaskRun:
         self._carry_out(self._recorder.complete(result, may_be_stored=may_be_stored))
 
     async def stop(self) -> None:
-        """Stop waiting for a handler that does not end, or for anything else."""
+        """Stop waiting for the handler, or for anything else."""
         self._control.cancel()
         tasks = [task for task in (self._carrying, self._extending, self.handling) if task is not None]
         for task in tasks:

@@ -11,7 +11,7 @@ from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
 
 SETTLING_SECONDS = 2.0
-"""How long after its start a worker looks: workers that are started together have registered by then."""
+"""How long after its start a worker checks: workers that start together have registered by then."""
 
 _MOST_TYPES = 100
 _GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 async def unhandled_types(storage: Storage, task_types: Iterable[str], heartbeat_timeout: float) -> set[str]:
     """Return those of these types that no live registered worker handles.
 
-    A worker of an earlier release does not tell what it handles: while one lives, the answer is empty.
+    A worker of an earlier release does not list its types: while one is live, the result is empty.
     """
     unhandled = set(task_types)
     if not unhandled:
@@ -57,6 +57,6 @@ async def warn_of_unhandled_types(
 
 
 def _handled_by(agent: AgentModel) -> set[str] | None:
-    """Return the types that a worker handles; `None` for one of an earlier release, which does not tell."""
+    """Return the types that a worker handles; `None` if it is of an earlier release, which does not list them."""
     types = agent.metadata.get(TASK_TYPES)
     return {each for each in types if isinstance(each, str)} if isinstance(types, list) else None

@@ -1,6 +1,6 @@
-"""The main loop of a worker: each write records the results that have come in and claims the next tasks.
+"""The main loop of a worker: each write records the collected results and claims the next tasks.
 
-While one write is in flight, another one begins once enough results for it have come in.
+While one write is in flight, another one starts once enough results for it are collected.
 """
 
 import asyncio
@@ -157,7 +157,7 @@ class WorkerRun:
                 self._fail(error)
 
     async def _cycle(self) -> None:
-        """Record the results that have come in and claim the next tasks, or wait until there is anything to do."""
+        """Record the collected results and claim the next tasks, or wait until there is something to do."""
         if not self._writes:
             # Only now: what ended the wait may be later than a claim that is in flight, and that finds nothing.
             self._claim_waits.end_if_over()
@@ -176,7 +176,7 @@ class WorkerRun:
         await self._changed.wait()
 
     async def _collect(self) -> None:
-        """Let quick handlers end, so that one write records them; what they leave is run during the write."""
+        """Let quick handlers end, so that one write records their results; slower ones run during the write."""
         enough = len(self._ahead) // 2
         seen = 0
         while len(self._ahead) > enough and len(self._handled) > seen:
@@ -367,7 +367,7 @@ class WorkerRun:
             self._run_of(task).give_back()
 
     def _release_overdue(self) -> None:
-        """Hand back the tasks for which no slot has come in time: other workers may have one."""
+        """Release tasks that got no slot in time, as other workers may have one."""
         self._ahead_timer = None
         tasks = self._ahead.take_overdue(self._longest_ahead)
         if tasks:
@@ -376,7 +376,7 @@ class WorkerRun:
         self._start_what_fits()
 
     async def _release_ahead(self) -> None:
-        """Release the tasks that were claimed ahead, for the loop is blocked; from another loop, and with one try."""
+        """Release the tasks claimed ahead while the loop is blocked; called from another loop, with one try."""
         await release_once(self._storage, self._ahead.take_all())
 
     async def _sign_off(self) -> None:
