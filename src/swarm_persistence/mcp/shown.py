@@ -1,4 +1,4 @@
-"""Shows records to a language model: fields that say something, values no longer than asked for."""
+"""Formats records for a language model: without empty fields, and with long values truncated."""
 
 import json
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "required_
 
 
 def shown(record: Model, characters: int, hint: str) -> dict[str, Any]:
-    """Return the record's fields as JSON values, without empty ones; `hint` tells how to get what is cut."""
+    """Return the record's fields as JSON values, without empty ones; `hint` tells how to get truncated values."""
     hidden = _HIDDEN[type(record)]
     fields: dict[str, Any] = {}
     for name, value in msgspec.to_builtins(record).items():
@@ -50,7 +50,7 @@ def status_of(task: TaskModel) -> dict[str, Any]:
 
 
 def within(value: Any, characters: int, hint: str) -> Any:
-    """Return the value, or the beginning of its text if that is longer than this many characters."""
+    """Return the value, or the beginning of its text if it has more than this many characters."""
     text = value if isinstance(value, str) else json_text(value)
     if len(text) <= characters:
         return value
@@ -58,7 +58,7 @@ def within(value: Any, characters: int, hint: str) -> Any:
 
 
 def listed(name: str, records: Iterable[dict[str, Any]], limit: int, more: str) -> dict[str, Any]:
-    """Return the first `limit` records under a name; of one more, only `more` tells, which is how to get it."""
+    """Return the first `limit` records under a name; if there is one more, `more` tells how to get the rest."""
     given = list(records)
     answer: dict[str, Any] = {name: given[:limit]}
     if len(given) > limit:

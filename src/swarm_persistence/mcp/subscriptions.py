@@ -1,4 +1,4 @@
-"""Tells clients which of the resources that they follow have changed, whichever process has written."""
+"""Notifies clients of changes to the resources that they follow, by any process."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from swarm_persistence.mcp.resources import content_of, resource_of
 MOST_URIS = 1000
 """How many resources one stream, or all clients of earlier protocols together, can follow."""
 _PAUSE_SECONDS = 0.1
-"""Between two notifications of one resource: writes in between are coalesced."""
+"""The shortest time between notifications of one resource; writes in between are coalesced."""
 _RETRY_SECONDS = 5.0
 
 _Notify = Callable[[str], Awaitable[None]]
@@ -34,7 +34,7 @@ class ResourceSubscriptions:
         self._storage = storage
         self._users = 0
         self._subscribed: dict[tuple[int, str], AsyncExitStack] = {}
-        """By what identifies the connection, and the URI; the oldest first."""
+        """Keyed by connection and URI; the oldest first."""
 
     async def listen(
         self, context: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
@@ -71,7 +71,7 @@ class ResourceSubscriptions:
 
     @asynccontextmanager
     async def lifespan(self, _server: object) -> AsyncIterator[None]:
-        """End what clients have subscribed to once the last connection, or the last transport, has ended."""
+        """End all subscriptions once the last connection or transport has ended."""
         self._users += 1
         try:
             yield
@@ -88,7 +88,7 @@ class ResourceSubscriptions:
 
 @asynccontextmanager
 async def _following(storage: Storage, uris: Iterable[str], notify: _Notify) -> AsyncIterator[None]:
-    """Notify of each change of these resources that is committed after the block was entered."""
+    """Notify of each change to these resources that is committed after the block is entered."""
     watchers: list[asyncio.Task[None]] = []
     try:
         for uri in dict.fromkeys(uris):
@@ -102,7 +102,7 @@ async def _following(storage: Storage, uris: Iterable[str], notify: _Notify) -> 
 
 
 async def _start(storage: Storage, uri: str, notify: _Notify) -> asyncio.Task[None]:
-    """Start to watch a resource: what is committed after this returns is noticed."""
+    """Start to watch a resource; every commit after this returns is noticed."""
     try:
         watch = storage.watch_commits(*resource_of(uri).models)
     except NotFoundError as error:

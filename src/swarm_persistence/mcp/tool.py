@@ -1,4 +1,4 @@
-"""Makes a tool of a function: its signature is the schema of the arguments, its docstring the description."""
+"""Makes a tool of a function: the signature becomes the argument schema, the docstring the description."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +14,7 @@ ToolFunction = Callable[..., Awaitable[Answer]]
 
 
 class ToolCallError(Exception):
-    """A call that failed for a reason that the caller can act on; the text says which."""
+    """A call that failed for a reason that the caller can act on; the message says which."""
 
 
 class SwarmTool:
@@ -43,7 +43,7 @@ class SwarmTool:
         """Call the function with checked arguments.
 
         Raises:
-            ToolCallError: an argument is missing, unknown or of another type, or the storage has refused the call.
+            ToolCallError: an argument is missing, unknown or of the wrong type, or the storage refused the call.
 
         """
         try:

@@ -1,4 +1,4 @@
-"""The trace of a caller, which a request of the Model Context Protocol names in its `_meta`."""
+"""The trace context of a caller, from the `_meta` of an MCP request."""
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -8,9 +8,9 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def caller_trace_parent(storage: Storage) -> str | None:
-    """Return what the task that a caller stores carries on; `None` if the storage, instrumented, sets it itself.
+    """Return the `trace_parent` for a task that a caller stores; `None` if an instrumented storage sets it itself.
 
-    The package `mcp` has made what the caller names the current span, also if nothing is exported.
+    The package `mcp` makes the caller's span the current one, even if nothing is exported.
     """
     if storage.instrumentation is not None:
         return None

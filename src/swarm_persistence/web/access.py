@@ -1,4 +1,4 @@
-"""What a caller may do: the token, read-only servers, the names of the server, and what one request may do."""
+"""Access control: the token, read-only servers, the server's names, and the rights of one request."""
 
 import hmac
 import ipaddress
@@ -19,13 +19,13 @@ VISIT = "swarm_persistence.visit"
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """What a request's handler has to know of its caller."""
+    """What a request's handler needs to know about its caller."""
 
     root: str
     """The path at which the application is mounted, without a slash at its end."""
     session: BrowserSession | None
     csrf_token: str
-    """What a form or a script of a page sends back with each change; empty for callers that need none."""
+    """The token that a page's form or script sends with each change; empty for callers that need none."""
     is_read_only: bool
     has_login: bool
     """Whether the server has a token, so that there is something to log out of."""
@@ -48,7 +48,7 @@ class ServerAccess:
 
     @property
     def needs_token(self) -> bool:
-        """Whether a caller has to show the token, or to log in with it."""
+        """Whether a caller must present the token, or log in with it."""
         return self._token is not None
 
     def is_token(self, text: str) -> bool:
@@ -58,8 +58,8 @@ class ServerAccess:
     def answers_to(self, host: str) -> bool:
         """Tell whether the server has the name in a `Host` header.
 
-        A page of another site, whose name its owner lets resolve to our address, sends that name. An address cannot be
-        such a name, and no public name resolves to `localhost`.
+        This prevents DNS rebinding: a page of another site whose name resolves to our address sends that name. An
+        address is not such a name, and no public name is `localhost`.
         """
         if self._hosts is None:
             return True
@@ -68,7 +68,7 @@ class ServerAccess:
 
 
 def require_secret(token: str) -> None:
-    """Raise `InvalidQueryError` if a token cannot be one."""
+    """Raise `InvalidQueryError` for an invalid token."""
     if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise InvalidQueryError(f"the token needs {SHORTEST_TOKEN} characters of printable ASCII, or more")
 

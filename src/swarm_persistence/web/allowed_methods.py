@@ -8,7 +8,7 @@ _ALLOW = b"allow"
 
 
 class AllowedMethods:
-    """Adds what Litestar leaves out: HEAD, and for OPTIONS the methods of handlers that a path has got later."""
+    """Adds what Litestar omits: HEAD, and for OPTIONS the methods of handlers added to a path later."""
 
     def __init__(self, litestar: Litestar) -> None:
         self._application: ASGIApp = litestar

@@ -63,7 +63,7 @@ class SwarmApp:
         self._guard = RequestGuard(self._serve, access, largest_body=largest_body)
 
     async def __call__(self, scope: AnyScope, receive: AnyReceive, send: AnySend) -> None:
-        """Serve a request, or the beginning and the end of a server."""
+        """Serve a request, or the startup and shutdown of a server."""
         # The types of ASGI differ between frameworks; all of them mean the same.
         parts: Any = (scope, receive, send)
         if scope["type"] == "http":
@@ -91,7 +91,7 @@ class SwarmApp:
         await self._mcp.close()
 
     def end_streams(self) -> None:
-        """End all streams and long polls at once, and open no more; a server that stops waits for them."""
+        """End all streams and long polls at once, and refuse new ones; a stopping server waits for them."""
         self._streams.end_all()
 
 
@@ -106,8 +106,8 @@ def swarm_app(
 ) -> SwarmApp:
     """Return the application of a storage; mount it anywhere: `app.mount("/swarm", swarm_app(storage))`.
 
-    With a `token`, each caller has to show it, and a browser logs in with it. It answers to addresses, to `localhost`
-    and to the names of `hosts`; with `None`, to any name, for applications that check it themselves.
+    With a `token`, each caller must present it; browsers log in with it. Requests are answered for addresses,
+    `localhost` and the names in `hosts`; with `None`, for any name, for applications that check it themselves.
 
     Raises:
         InvalidQueryError: the token is too short to be a secret.

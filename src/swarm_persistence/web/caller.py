@@ -1,4 +1,4 @@
-"""What a request says of its caller: a program or a browser, its token, its cookie, and the page that sends it."""
+"""The caller of a request: a program or a browser, its token, its cookie, and the page that sent it."""
 
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -8,10 +8,10 @@ from swarm_persistence.web.sessions import LIFETIME_SECONDS
 
 LOGIN_PATH = "/login"
 OPEN_PATHS = (LOGIN_PATH, "/static/")
-"""What a browser needs to log in."""
+"""The paths that a browser needs to log in."""
 _API = "/api/v1/"
 _WITHOUT_PAGES = (_API, "/api/openapi.json", "/mcp", "/metrics", "/static/")
-"""Paths whose callers are programs, and get an error where a browser is sent to the login."""
+"""Paths whose callers are programs, which get an error where a browser is redirected to the login."""
 _JSON = ("application/json", "application/problem+json")
 _FORM = "application/x-www-form-urlencoded"
 
@@ -26,12 +26,12 @@ class Caller:
         }
         mount: str = scope.get("root_path", "").rstrip("/")
         self.root = quote(mount)
-        """The path at which the application is mounted, as links have it."""
+        """The path at which the application is mounted, as in links."""
         self.path: str = scope["path"].removeprefix(mount) or "/"
         raw_path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1")
         is_below = raw_path.startswith(f"{self.root}/")
         self.link = raw_path.removeprefix(self.root) if is_below else quote(self.path, safe="/%")
-        """The path as a link of ours has it."""
+        """The path as in links."""
         self.query = scope.get("query_string", b"").decode("latin-1")
         self.host = self.headers.get("host", "")
         self.host_count = sum(name == b"host" for name, _ in scope["headers"])
@@ -78,7 +78,7 @@ class Caller:
 
     @property
     def prefers_pages(self) -> bool:
-        """Whether it is a browser that shows an error to a person; a program asks for JSON, or for nothing special."""
+        """Whether it is a browser that shows errors to a person; a program accepts JSON, or anything."""
         weights = _weights(self.headers.get("accept", ""))
         return weights.get("text/html", 0.0) > max(weights.get(each, 0.0) for each in _JSON)
 
@@ -89,7 +89,7 @@ class Caller:
 
     @property
     def is_form_for_api(self) -> bool:
-        """Whether it sends the API what none of our pages sends it, as `curl -d` does without a `Content-Type`."""
+        """Whether it sends a form to the API, as no page of ours does, but `curl -d` without a `Content-Type`."""
         return self.is_form and self.path.startswith(_API)
 
     @property
@@ -100,13 +100,13 @@ class Caller:
 
     @property
     def may_be_of_browser(self) -> bool:
-        """Whether a browser may have sent it, for any page; a program need not say so."""
+        """Whether a browser may have sent it, for any page."""
         told = ("origin", "sec-fetch-site", "cookie", "referer")
         return self.is_form or any(name in self.headers for name in told)
 
     @property
     def is_of_own_page(self) -> bool:
-        """Whether, if a browser sends it, one of our own pages has asked for it."""
+        """Whether, if a browser sent it, it came from one of our own pages."""
         site = self.headers.get("sec-fetch-site", "same-origin")
         origin = self.headers.get("origin")
         # The scheme may be another one: a proxy may speak TLS for us. It is not parsed, as it may be malformed.

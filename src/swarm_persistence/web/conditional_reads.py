@@ -1,4 +1,4 @@
-"""Answers a GET by 304 and no body if the copy that the client has is current (`If-None-Match`)."""
+"""Answers a GET with 304 and no body if the client's copy is current (`If-None-Match`)."""
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ _OF_BODY = (b"content-length", b"content-type")
 
 
 async def answer_unless_known(application: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Let an application answer a request, and leave its answer out if the client has it already."""
+    """Let an application answer a request, and omit the body if the client has it already."""
     given = [value for name, value in scope["headers"] if name == b"if-none-match"]
     if not given or scope["method"] != "GET":  # type: ignore[typeddict-item]
         await application(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Entity tags (RFC 9110): those of records, and those that the conditions of requests name."""
+"""Entity tags (RFC 9110) of records and in the conditions of requests."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ def tag_of(record: Any) -> str | None:
 def require_match(if_match: str | None, record: Any) -> None:
     """Raise `HttpProblem` if no tag of an `If-Match` header is that of the record, or its version alone: `"7"`.
 
-    The comparison is the strong one: a weak tag is that of no record. No tag, nor `*`, fits a record that is `None`.
+    The comparison is strong, so weak tags match no record. Nothing, not even `*`, matches a record that is `None`.
     """
     if if_match is None:
         return
@@ -42,7 +42,7 @@ def require_match(if_match: str | None, record: Any) -> None:
 
 
 def is_known(if_none_match: str, tag: str) -> bool:
-    """Tell whether an `If-None-Match` header names a tag, by the weak comparison; what is malformed names none."""
+    """Tell whether an `If-None-Match` header has a tag, by weak comparison; malformed tags are ignored."""
     if if_none_match.strip() == ANY:
         return True
     tags = _tags_in(if_none_match) or []

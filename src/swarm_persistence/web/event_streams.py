@@ -18,17 +18,17 @@ KEEP_ALIVE_SECONDS = 15.0
 MEDIA_TYPE = "text/event-stream"
 _MOST_FRAMES = 100
 _MOST_BYTES = 256 * 1024
-"""What waits for one client, one record more at most; the storage's watch then waits for the client, and keeps what
-has changed meanwhile as positions in the log, not as records."""
+"""The limit of bytes that wait for one client, exceeded by one record at most. The storage's watch then waits for the
+client, and keeps later changes as positions in the log, not as records."""
 _BEGIN = b"retry: 1000\n\n"
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def event_stream(records: AsyncGenerator[M, None], cursor_of: Callable[[M], object], streams: OpenStreams) -> Stream:
-    """Return the answer that sends each record as an event; a client resumes behind its cursor, by `Last-Event-ID`.
+    """Return the answer that sends each record as an event; a client resumes after its cursor, by `Last-Event-ID`.
 
     Raises:
-        HttpProblem: there are too many streams, or the server stops.
+        HttpProblem: there are too many streams, or the server is stopping.
 
     """
     streams.require_room()

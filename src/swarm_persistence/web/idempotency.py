@@ -1,7 +1,7 @@
-"""Makes a change once, however often it is sent: what a request with an `Idempotency-Key` has done is kept with it.
+"""Makes a change once, however often it is sent: the answer to a request with an `Idempotency-Key` is stored.
 
-What is kept is a document, written by the transaction of the change itself. So there is either both or neither,
-whichever server of the swarm a repetition reaches, and whatever has ended the first one.
+The answer is stored as a document, in the transaction of the change itself. So there are both or neither, whichever
+server of the swarm a repetition reaches, and however the first request ended.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class _KnownKeyError(Exception):
 
 
 class IdempotentRequest:
-    """The key of a request, and what tells it from another request with the same key."""
+    """The key of a request, and the fingerprint that distinguishes it from other requests with the key."""
 
     def __init__(self, storage: Storage, key: str | None, fingerprint: str) -> None:
         self._storage = storage
@@ -51,10 +51,10 @@ class IdempotentRequest:
         return self._key is not None
 
     async def once(self, change: Callable[[], Awaitable[Response[T]]]) -> Response[T]:
-        """Make a change and return its answer, or the one that it had before.
+        """Make a change and return its answer, or return the stored answer.
 
-        With a key, `change` is called within a transaction, more than once if that collides with another one. An error
-        of it is not kept.
+        With a key, `change` is called within a transaction, more than once if that collides with another one. Its
+        errors are not stored.
 
         Raises:
             HttpProblem: another request had this key.
@@ -104,7 +104,7 @@ class IdempotentRequest:
 async def idempotent_request(
     request: Request[Any, Any, Any], storage: NamedDependency[Storage], idempotency_key: IdempotencyKey = None
 ) -> IdempotentRequest:
-    """Return what makes the change of a request once, for its handler."""
+    """Return the idempotent request for a handler."""
     if idempotency_key is not None and not 0 < len(idempotency_key) <= _LONGEST_KEY:
         raise HttpProblem(422, f"The Idempotency-Key has {len(idempotency_key)} characters, expected 1 to 255.")
     text = f"{request.method} {request.url.path}\n".encode() + await request.body()

@@ -37,7 +37,7 @@ DEFAULT_SORTS: dict[type[Model], str] = {
     ScheduleModel: "id",
     TaskModel: "-id",
 }
-"""Unique fields, whose order is that of an index. Ids of the library begin with the time: the newest come first."""
+"""Unique fields that an index sorts by. Generated ids begin with the time, so newest-first is by id."""
 
 _UNIQUE = ("id", "sequence")
 
@@ -51,7 +51,7 @@ class RecordPage(msgspec.Struct, Generic[M], frozen=True):
 
 
 class _Position(msgspec.Struct, frozen=True, array_like=True):
-    """What a cursor says: the order, and the last record of the page before."""
+    """The content of a cursor: the order, and the last record of the previous page."""
 
     sort: str
     value: Any
@@ -68,12 +68,11 @@ async def page_of(  # noqa: PLR0917 - the parts of a query string, in their usua
 ) -> RecordPage[M]:
     """Return a page of the records that match all filters, as `query_of` reads them.
 
-    `sort` is a field, with `-` before it from the highest value down; equal values are in
-    the order of their ids. A page begins after the last record of the one before, and
-    costs the same wherever it is in the list.
+    `sort` is a field, with `-` in front for descending order; equal values are sorted by id. A page begins after the
+    last record of the previous one, and costs the same wherever it is in the list.
 
     Raises:
-        InvalidQueryError: a field, an operator, a value, the limit or the cursor is unknown or does not fit.
+        InvalidQueryError: a field, an operator, a value, the limit or the cursor is unknown or invalid.
 
     """
     if not 1 <= limit <= MOST_RECORDS:
@@ -88,7 +87,7 @@ async def page_of(  # noqa: PLR0917 - the parts of a query string, in their usua
 async def _found(  # noqa: PLR0917
     storage: Storage, model: type[M], query: QueryBuilder[M], order: str, limit: int, after: _Position | None
 ) -> list[M]:
-    """Return the records after a position; those of the same value come first, by their ids."""
+    """Return the records after a position: first those of the same value, by id."""
     field, is_descending = order.removeprefix("-"), order.startswith("-")
     repository = storage.repository(model)
     ordered = query.order_by(field, desc=is_descending)
@@ -117,7 +116,7 @@ def _value_after(model: type[Model], field: str, after: _Position) -> Any:
 
 
 def _beyond(query: QueryBuilder[M], field: str, value: Any, *, is_descending: bool) -> list[QueryBuilder[M]]:
-    """Return the queries of all records after those of this value; null sorts first."""
+    """Return the queries for all records beyond this value; null sorts first."""
     if is_descending:
         return [] if value is None else [query.where_lt(field, value), query.where_null(field)]
     return [query.where_not_null(field) if value is None else query.where_gt(field, value)]

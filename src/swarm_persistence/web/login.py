@@ -20,7 +20,7 @@ _MOST_ADDRESSES = 1000
 
 
 class FailedLogins:
-    """Limits the guesses that come from one address."""
+    """Limits the login attempts from one address."""
 
     def __init__(self) -> None:
         self._times: OrderedDict[str, list[float]] = OrderedDict()
@@ -47,7 +47,7 @@ async def log_in(
     visit: NamedDependency[Visit],
     failed_logins: NamedDependency[FailedLogins],
 ) -> Response[None]:
-    """Check the `token` of the form, set the cookie, and lead to the page of its `next`."""
+    """Check the form's `token`, set the cookie, and redirect to its `next` page."""
     caller = Caller(request.scope)
     failed_logins.require_attempts_left(caller.address)
     there = data.get("next", "/")

@@ -1,4 +1,4 @@
-"""Waits for an answer as long as its client does, and no longer than the server."""
+"""Waits for an answer until the client disconnects or the server is stopping."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 async def wait_for(work: Coroutine[Any, Any, T], request: Request[Any, Any, Any], streams: OpenStreams) -> T:
-    """Return the result of a coroutine; cancel it if the client goes away or the server stops.
+    """Return the result of a coroutine; cancel it if the client goes away or the server is stopping.
 
     A claim that is cancelled is released, so that no task is held for a client that has disconnected.
 
     Raises:
-        HttpProblem: the server stops.
+        HttpProblem: the server is stopping.
 
     """
     await request.body()  # what the client sends after it is that it goes away

@@ -1,4 +1,4 @@
-"""MCP at `/mcp`, over streamable HTTP. The storage keeps what was sent, for clients that reconnect to their session."""
+"""MCP at `/mcp`, over streamable HTTP. The storage keeps sent events for clients that reconnect to their session."""
 
 import asyncio
 from typing import Any
@@ -85,7 +85,7 @@ class McpEndpoint:
 
 
 class _ObservedAnswer:
-    """Tells how far an answer was sent."""
+    """Tracks how far an answer was sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

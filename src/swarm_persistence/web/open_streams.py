@@ -1,4 +1,4 @@
-"""The streams and long polls that are open; ends them all at once when the server stops."""
+"""The open streams and long polls; ends them all at once when the server stops."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ class OpenStreams:
 
     @contextmanager
     def open(self) -> Iterator["asyncio.Future[None]"]:
-        """Return a future that is done once the stream has to end; leave the context at its end.
+        """Return a future that is done once the stream must end; exit the context at the end of the stream.
 
         Raises:
-            HttpProblem: the server stops, or has as many streams as it may have.
+            HttpProblem: the server is stopping, or has reached its limit of streams.
 
         """
         self.require_room()
@@ -45,7 +45,7 @@ class OpenStreams:
             )
 
     def end_all(self) -> None:
-        """End all streams, and open no more; to be called in their event loop."""
+        """End all streams, and refuse new ones; call it in their event loop."""
         self._is_over = True
         for end in self._ends:
             if not end.done():

@@ -3,7 +3,7 @@
 from urllib.parse import quote, unquote
 
 _MARK = "="
-"""Before an id, it says that no name of a route follows; in an id, it is percent-encoded."""
+"""Marks that an id follows, and not the name of a route; within an id, it is percent-encoded."""
 _DOT_SEGMENTS = (".", "..")
 
 

@@ -47,11 +47,11 @@ _STATUS_CODES: dict[type[StorageError], int] = {
     OutcomeUnknownError: 500,
     DatabaseError: 500,
 }
-"""By the nearest class of an error; of no class listed: 500."""
+"""The status by the nearest class of an error; 500 if no class is listed."""
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What went wrong with a request."""
+    """A problem detail: what went wrong with a request."""
 
     type: str = "about:blank"
     """`about:blank`, or `urn:swarm-persistence:` and the class of the library's error."""
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class HttpProblem(HTTPException):
-    """A request that is answered by a problem."""
+    """An error that is answered with a problem."""
 
     def __init__(self, status_code: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail=detail, status_code=status_code, headers=dict(headers or {}))
@@ -74,7 +74,7 @@ def problem_body(status_code: int, detail: str, type: str = "about:blank") -> by
 
 
 def nothing_at(scope: Any) -> str:
-    """Return the detail of a problem whose request has a path of no route."""
+    """Return the problem's detail for a path without a route."""
     return f"There is nothing at {Caller(scope).link}."
 
 

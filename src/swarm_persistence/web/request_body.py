@@ -1,4 +1,4 @@
-"""Passes on the body of a request up to a limit; can buffer all of it first, and still pass it on."""
+"""Passes on the body of a request up to a limit; can read it whole first, and still pass it on."""
 
 from litestar.types import HTTPRequestEvent, Receive
 from litestar.types.asgi_types import HTTPReceiveMessage
@@ -7,7 +7,7 @@ from swarm_persistence.web.problems import HttpProblem
 
 _ENDED_EARLY = "The request ended before its body did."
 _MOST_DIGITS = 20
-"""Python refuses to convert digits without end."""
+"""Python refuses to convert longer numbers."""
 
 
 class RequestBody:

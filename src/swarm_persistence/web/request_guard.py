@@ -22,7 +22,7 @@ CSRF_HEADER = "x-csrf-token"
 _ProblemPage = Callable[[bytes], bytes]
 
 _LARGEST_FORM = 64 * 1024
-"""Callers without the token can send forms; to parse 16 MiB of fields would stop all other requests for seconds."""
+"""The most bytes of a form: callers without the token can send forms, and parsing 16 MiB would block for seconds."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLAIN_BODIES = {"accept-encoding": "identity"}
 _HEADERS = {

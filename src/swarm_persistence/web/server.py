@@ -13,7 +13,7 @@ from swarm_persistence.web.app import SwarmApp
 from swarm_persistence.web.problems import MEDIA_TYPE, problem_body
 
 _LONGEST_REQUEST_SECONDS = 0.75
-"""How long a request that is in flight, or a client that does not read, can delay the end."""
+"""How long a request in flight, or a client that does not read, can delay the end."""
 _LONGEST_HANDLER_SECONDS = 2
 """After so long, the handler of a request whose connection was aborted is cancelled."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -29,7 +29,7 @@ class _Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer by a problem, and close the connection."""
+        """Answer with a problem, and close the connection."""
         body = problem_body(400, msg)
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
@@ -37,7 +37,7 @@ class _Connection(HttpToolsProtocol):
 
 
 class SwarmServer(uvicorn.Server):
-    """A server of one swarm; `announce` is called once it serves, and a signal stops it well."""
+    """A server of one swarm; `announce` is called once it serves, and a signal stops it gracefully."""
 
     def __init__(
         self, app: SwarmApp, *, stops_at_signals: bool = True, announce: Callable[[], None] = lambda: None
@@ -61,9 +61,9 @@ class SwarmServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at the first signal, at once at the second.
+        """Stop gracefully at the first signal, at once at the second.
 
-        uvicorn would raise it again, and end the process before the storage is closed.
+        uvicorn would re-raise the signal, which ends the process before the storage is closed.
         """
 
         def stop(number: int, _frame: object) -> None:
@@ -79,7 +79,7 @@ class SwarmServer(uvicorn.Server):
                 signal.signal(each, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and announce it."""
+        """Start, and call `announce`."""
         await super().startup(sockets)
         if self.started:
             self._announce()
@@ -105,7 +105,7 @@ class SwarmServer(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: SwarmApp, listener: socket.socket) -> AsyncIterator[str]:
-    """Serve in the background of an event loop, whose program handles the signals; yield the address of the page."""
+    """Serve in the background of an event loop, leaving signals to the program; yield the address of the page."""
     server = SwarmServer(app, stops_at_signals=False)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -1,4 +1,4 @@
-"""Signs what a browser keeps: the cookie of its session, and the CSRF token that belongs to it."""
+"""Signs the session cookie of a browser, and its CSRF token."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ import time
 import msgspec
 
 LIFETIME_SECONDS = 7 * 86_400
-"""After so long, a browser logs in again."""
+"""After so long, a browser must log in again."""
 
 
 class BrowserSession(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Sessions:
         return BrowserSession(id, is_logged_in == "1", int(expires_at)) if int(expires_at) > time.time() else None
 
     def csrf_token(self, session: BrowserSession) -> str:
-        """Return what each change from a page of this session must carry."""
+        """Return the CSRF token that each change from a page of this session must carry."""
         return self._signature("csrf", session.id)
 
     def is_csrf_token(self, session: BrowserSession, token: str) -> bool:

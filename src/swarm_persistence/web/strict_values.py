@@ -1,4 +1,4 @@
-"""Takes values of requests as they are: Litestar would take a number for a truth value, and a text for a number."""
+"""Takes values of requests strictly: Litestar would convert numbers to bools, and texts to numbers."""
 
 from functools import lru_cache
 from typing import Any
@@ -34,7 +34,7 @@ class StrictRequest(Request[Any, Any, Any]):
 
 
 def require_flags(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Refuse a query parameter that is a truth value, and is given as anything but `true` or `false`."""
+    """Refuse a boolean query parameter whose value is not `true` or `false`."""
     for name in _flags_of(handler):
         for text in connection.query_params.getall(name, ()):
             if text not in _FLAGS:

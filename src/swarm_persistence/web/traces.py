@@ -1,4 +1,4 @@
-"""The trace of a caller, which a request names in `traceparent`, the header of W3C's Trace Context."""
+"""The trace of a caller, from the header `traceparent` of W3C's Trace Context."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -1,4 +1,4 @@
-"""The tools by which a person's decision on a task is recorded."""
+"""The tools that record a person's decision on a task."""
 
 from typing import Annotated, Any
 

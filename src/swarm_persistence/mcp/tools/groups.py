@@ -1,4 +1,4 @@
-"""The queries of the records that a group and tags choose."""
+"""Restricts queries to a group and tags."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ M = TypeVar("M", bound=Model)
 
 
 def chosen(query: QueryBuilder[M], group: str | None, tags: dict[str, str] | None) -> QueryBuilder[M]:
-    """Return the query of those records that are of the group, and have the tags."""
+    """Restrict a query to the records of a group that have these tags."""
     if group is not None:
         query = query.where_eq("group", group)
     for key, value in (tags or {}).items():

@@ -1,4 +1,4 @@
-"""The tools by which a task is stopped, given back or begun anew, whichever agent holds it, and awaited."""
+"""The tools that cancel, retry, release and await tasks, whichever agent holds them."""
 
 from typing import Annotated, Any
 

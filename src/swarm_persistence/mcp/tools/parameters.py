@@ -1,4 +1,4 @@
-"""The parameters that several tools have, each with what a model has to know of it."""
+"""The parameters that several tools share, each with its description for the model."""
 
 from typing import Annotated, Any, Literal
 

@@ -29,7 +29,7 @@ from swarm_persistence.mcp.traces import caller_trace_parent
 from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
-"""A language model takes longer for a step than a program does."""
+"""Longer than the default: a language model takes longer for a step than a program."""
 
 
 async def enqueue_task(

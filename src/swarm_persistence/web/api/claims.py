@@ -1,4 +1,4 @@
-"""Claims over HTTP: claim the next task, at once or when there is one, or a task by its id."""
+"""Claims over HTTP: claim the next task, at once or after a wait, or a task by its id."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -121,7 +121,7 @@ async def _claims(
 
 
 class _NoTaskError(Exception):
-    """No task is ready, and nothing is to be kept of the attempt."""
+    """No task is ready; the attempt is not recorded."""
 
 
 async def _claim_once(
@@ -131,7 +131,7 @@ async def _claim_once(
     idempotent: IdempotentRequest,
     show: Callable[[list[TaskModel]], Response[T]],
 ) -> Response[T]:
-    """Claim within the transaction that keeps the answer, which cannot wait; wait between the attempts."""
+    """Claim in the transaction that stores the answer, which cannot wait; wait between attempts."""
 
     async def attempt() -> Response[T]:
         tasks = await claim(0.0)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the page that shows it: rendered here, so that it needs no script of another site."""
+"""The OpenAPI document, and the page that shows it, rendered here so that it needs no script of another site."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ _API = f"{_PATH}/v1"
 
 
 def is_unknown_document(path: str) -> bool:
-    """Tell whether a path is below that of the documents, and is neither one of them nor one of the API.
+    """Tell whether a path is below that of the documents, but is neither one of them nor a route of the API.
 
     Litestar has a page of its own there, for all callers.
     """
@@ -40,7 +40,7 @@ def is_unknown_document(path: str) -> bool:
 
 
 def openapi_config() -> OpenAPIConfig:
-    """Return where the document and its page are, and what heads them."""
+    """Return the OpenAPI configuration: the paths of document and page, and the title."""
     return OpenAPIConfig(
         title="swarm-persistence",
         version=__version__,

@@ -38,10 +38,10 @@ Appended = msgspec.defstruct(
 
 
 class LogEnd(Struct, frozen=True):
-    """Where the log ends."""
+    """The end of the log."""
 
     sequence: int
-    """Of the last of the events, also if they were stored before."""
+    """The sequence of the last of the events, even if they were stored before."""
 
 
 async def append_events(

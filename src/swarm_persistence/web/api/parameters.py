@@ -1,4 +1,4 @@
-"""What handlers of several nouns take: ids in paths, headers, and the filters of lists."""
+"""Parameters shared by handlers of several nouns: ids in paths, headers, and filters of lists."""
 
 from typing import Annotated, Literal
 from urllib.parse import unquote

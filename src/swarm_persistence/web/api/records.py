@@ -1,4 +1,4 @@
-"""The handlers that are the same for every noun: list, count, delete what matches, show, store, change."""
+"""The handlers that are the same for every noun: list, count, delete by filters, show, store, change."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -155,10 +155,10 @@ def change_handler(model: type[Model]) -> HTTPRouteHandler:
 
 
 async def delete_if_it_matches(storage: Storage, record: Any, if_match: str) -> None:
-    """Delete a record with a version, `None` if there is none, that an `If-Match` header names.
+    """Delete a versioned record, `None` if there is none, if an `If-Match` header matches it.
 
     Raises:
-        HttpProblem: the header names another record, or it changes meanwhile: 412.
+        HttpProblem: the header does not match, or the record changes meanwhile: 412.
 
     """
     require_match(if_match, record)
@@ -178,7 +178,7 @@ async def existing(storage: Storage, model: type[Model], id: str) -> Any:
 
 
 def _typed(handler: Any, function: Any, answered: Any, **bodies: Any) -> HTTPRouteHandler:
-    """Return the handler of a function whose types depend on the model."""
+    """Return the handler of a function whose annotations depend on the model."""
     answer_type: Any = Response
     function.__annotations__.update({"return": answer_type[answered], **bodies})
     typed: HTTPRouteHandler = handler(function)

@@ -38,7 +38,7 @@ async def approvals(storage: NamedDependency[Storage], visit: NamedDependency[Vi
 
 
 async def types_to_decide(storage: Storage, task_types: Iterable[str]) -> set[str]:
-    """Return those of these types that no live worker handles; all agents are read for it, so it is cached."""
+    """Return those of these types that no live worker handles; cached, as it reads all agents."""
     types = frozenset(task_types)
     found = await cache_of(storage).get(
         ("unhandled", types), lambda: unhandled_types(storage, types, HEARTBEAT_TIMEOUT_SECONDS)

@@ -18,7 +18,7 @@ _MOST_VALUES = 200
 
 
 class CachedValue(msgspec.Struct, Generic[T], frozen=True):
-    """A value, and in how many seconds a newer one can be had; 0 if it is new."""
+    """A value, and the seconds until it may be recomputed; 0 if it is new."""
 
     value: T
     newer_in: float
@@ -47,7 +47,7 @@ class PageCache:
         return CachedValue(found[0], max(found[1] - time.monotonic(), 0.05))
 
     def invalidate(self, key: object) -> None:
-        """Drop a value, because the caller has changed what it was computed from."""
+        """Drop a value after the caller has changed its source."""
         self._values.pop(key, None)
 
 

@@ -1,4 +1,4 @@
-"""The questions before an action, and the page that asks them, where no script has shown a dialog."""
+"""The questions before an action, and the page that asks them if no script has shown a dialog."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def question_of(action: str, questions: Mapping[str, str]) -> str:
 
 
 def require_changes(visit: Visit) -> None:
-    """Refuse a page that only makes changes, where the server is read-only."""
+    """Refuse a page that only makes changes if the server is read-only."""
     if visit.is_read_only:
         raise HttpProblem(403, "This server is read-only.")
 
@@ -35,7 +35,7 @@ def ask(  # noqa: PLR0917 - what the page shows, from top to bottom
     *,
     back: str | None = None,
 ) -> Response[str]:
-    """Ask for a confirmation; its form repeats the fields of the one before. `back` is where "no" leads: the path."""
+    """Ask for confirmation; the form repeats the fields of the previous one. `back` is the path to which "no" leads."""
     fields = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
     return render(
         visit,

@@ -27,7 +27,7 @@ _MOST_FOUND = 30
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a list shows of a document: all but its value, which may have megabytes."""
+    """A document in a list: all but its value, which may have megabytes."""
 
     size: int
     """The bytes of value, data and embedding."""
@@ -48,7 +48,7 @@ async def documents(  # noqa: PLR0917 - the parts of a query string
     words: FromQuery[str] = "",
     done: FromQuery[str] = "",
 ) -> Response[str]:
-    """List the collections below one and the documents in it; with words, what has them there and below."""
+    """List the collections below one and the documents in it; with words, the matching documents there and below."""
     collection = tuple(within or ())
     values: dict[str, Any] = {
         "collection": collection,
@@ -93,7 +93,7 @@ async def act(
     action: FromPath[str],
     data: URLEncodedBody[dict[str, str]],
 ) -> Response[str] | Response[None]:
-    """Delete a document, if it is as it was shown; without a confirmation, ask for one."""
+    """Delete a document if it is unchanged since it was shown; without a confirmation, ask for one."""
     question = question_of(action, QUESTIONS)
     try:
         # As JSON, because browsers change line breaks in the fields of forms.

@@ -80,7 +80,7 @@ async def metrics(
     type: FromQuery[str] = "",
     range: FromQuery[str] = "1h",
 ) -> Response[str]:
-    """List the types of metrics, and show how one went."""
+    """List the types of metrics, and chart one of them."""
     counts = await cache_of(storage).get("metrics", lambda: storage.count_by(MetricModel, "metric_type", "unit"))
     name = range if range in RANGES else "1h"
     buckets = Buckets(name, now())

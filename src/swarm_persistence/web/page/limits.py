@@ -50,7 +50,7 @@ async def limits(
 async def limit_form(
     storage: NamedDependency[Storage], visit: NamedDependency[Visit], task_type: FromQuery[str] = ""
 ) -> Response[str]:
-    """Show the form that sets a limit, with what the type has now."""
+    """Show the form that sets a limit, with the type's present limit."""
     require_changes(visit)
     limit = await storage.get_limit(task_type) if task_type else None
     given = {"task_type": task_type}

@@ -14,7 +14,7 @@ PAGE_SIZE = 50
 
 
 class Listed:
-    """One page of a list, with its filters (empty if they are not set), and why they cannot be used."""
+    """One page of a list, with its filters (empty if they are not set), and why they are invalid."""
 
     def __init__(self, filters: dict[str, str], tag: str, sort: str, cursor: str | None) -> None:
         self.filters = filters | {"tag": tag}
@@ -34,7 +34,7 @@ class Listed:
         return filters
 
     def sorted_by(self, field: str) -> dict[str, str]:
-        """Return the parameters that sort by a field; if it is sorted so already, in the opposite order."""
+        """Return the parameters that sort by a field; in the opposite order if the list is already sorted by it."""
         order = field if self.sort == f"-{field}" else f"-{field}"
         return {**self.filters, "sort": order}
 

@@ -1,4 +1,4 @@
-"""Tells browsers that something has changed; their script then reads the page that they show again."""
+"""Notifies browsers of changes; their script then reloads the page."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -36,9 +36,9 @@ _MODELS: dict[str, type[Model]] = {
     "tasks": TaskModel,
 }
 _SHORTEST_PAUSE_SECONDS = 0.25
-"""Changes that follow each other more closely are coalesced."""
+"""The shortest time between events; changes in between are coalesced."""
 _SILENCE_SECONDS = 15.0
-"""After so long, a comment is sent, so that a disconnected client is noticed."""
+"""After so long without an event, a comment is sent, so that a disconnected client is noticed."""
 
 
 @get("/live", include_in_schema=False)

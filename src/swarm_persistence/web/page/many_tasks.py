@@ -1,4 +1,4 @@
-"""Actions on all tasks that match the filters of the list; a page asks first, and says how many they are."""
+"""Actions on all tasks that match the filters of the list; a page asks first, and shows their number."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ QUESTIONS = {
     "retry": "Retry {count}? They begin anew, as if they had never run: their errors are cleared.",
 }
 _STATUSES = {"cancel": UNFINISHED, "retry": UNSUCCESSFUL}
-"""Those of the tasks that an action is for. A completed task can be retried on its own page only."""
+"""The statuses that an action applies to. A completed task can be retried only on its own page."""
 _OWN_FIELDS = frozenset({"csrf_token", "confirmed", "sort"})
 
 

@@ -1,4 +1,4 @@
-"""The first page: how the swarm does."""
+"""The first page: an overview of the swarm."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Shows the OpenAPI document to a person: what one can send, and what the answers hold."""
+"""Renders the OpenAPI document for people: requests and answers."""
 
 import re
 from collections.abc import Mapping
@@ -41,12 +41,12 @@ def reference_page(visit: Visit, document: dict[str, Any]) -> bytes:
 
 
 def first_sentence(text: str) -> str:
-    """Return what a text says first: what stands before its first full stop, semicolon or colon."""
+    """Return the part of a text before its first full stop, semicolon or colon."""
     return re.split(r"[.;:](?:\s|$)", text, maxsplit=1)[0]
 
 
 def _prose(text: str) -> Markup:
-    """Return paragraphs, in which what stands in backquotes is code."""
+    """Return paragraphs, with text in backquotes as code."""
     return Markup("").join(Markup("<p>{}</p>").format(_line(each)) for each in text.split("\n\n"))
 
 
@@ -55,7 +55,7 @@ def _line(text: str) -> Markup:
 
 
 def _kind(schema: Schema, names: Mapping[str, str]) -> Markup:
-    """Return the name of a type, as a link to what it consists of if it is one of the document's."""
+    """Return the name of a type, as a link if the document defines it."""
     if "$ref" in schema:
         reference = str(schema["$ref"]).rpartition("/")[2]
         return Markup('<a href="#{}">{}</a>').format(f"type-{reference}", names[reference])

@@ -1,4 +1,4 @@
-"""Renders templates: every value of a record is escaped, and links are below the place where the page is mounted."""
+"""Renders templates: every value of a record is escaped, and links are below the mount path."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from swarm_persistence.web.access import Visit
 from swarm_persistence.web.paths import path_part
 
 LONGEST_JSON = 20_000
-"""So many characters of a payload or result are shown; the API gives all of it."""
+"""So many characters of a payload or result are shown; the API returns all of it."""
 
 SHORT_ID = 14
 
@@ -43,7 +43,7 @@ def render(
     again_in: float | None = None,
     **values: Any,
 ) -> Response[str]:
-    """Return a page, which a browser reads again after changes, or after `again_in` seconds.
+    """Return a page, which a browser reloads after changes, or after `again_in` seconds.
 
     The answer to a form is not live: its address shows no page.
     """
@@ -59,7 +59,7 @@ def render(
 
 
 def redirect(visit: Visit, path: str) -> Response[None]:
-    """Lead the browser to a page; `path` is below the mount, with its query."""
+    """Redirect the browser to a page; `path` is below the mount, with its query."""
     return Response(None, status_code=303, headers={"location": visit.url(path)})
 
 
@@ -82,7 +82,7 @@ def period(seconds: float) -> str:
 
 
 def ago(moment: datetime) -> str:
-    """Return how long ago a moment was, or in how long it will be; the script of the page goes on counting."""
+    """Return how long ago a moment was, or how far ahead it is; the page's script keeps it current."""
     seconds = (now() - moment).total_seconds()
     if abs(seconds) < 1:
         return "now"
@@ -121,12 +121,12 @@ def one_line(value: object, longest: int = 120) -> str:
 
 
 def short(id: str) -> str:
-    """Return an id, or the end of it if it is long: the ids of one hour begin alike."""
+    """Return an id, or the end of a long one: ids of one hour begin alike."""
     return id if len(id) <= SHORT_ID else f"…{id[-8:]}"
 
 
 def local(moment: datetime, zone: str) -> str:
-    """Return a moment by the clocks of a time zone, in UTC if this machine does not know the zone."""
+    """Return a moment in a time zone, or in UTC if this machine does not know the zone."""
     try:
         there = moment.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
     except (LookupError, ValueError, OSError):
@@ -135,7 +135,7 @@ def local(moment: datetime, zone: str) -> str:
 
 
 def dump(data: bytes, longest: int = 256) -> str:
-    """Return the first bytes as hexadecimal numbers and as the letters that they are in ASCII."""
+    """Return a hex dump of the first bytes, with their ASCII characters."""
     lines = []
     for start in range(0, min(len(data), longest), 16):
         row = data[start : min(start + 16, longest)]

@@ -34,7 +34,7 @@ _FIELDS = ("name", "task_type", *_TEXTS, *_CONVERTED, "payload", "task_fields")
 async def schedule_form(
     storage: NamedDependency[Storage], visit: NamedDependency[Visit], name: FromQuery[str] = ""
 ) -> Response[str]:
-    """Show the form, with what the schedule of a name has now."""
+    """Show the form, with the present fields of a named schedule."""
     require_changes(visit)
     if not name:
         return _form(visit, _texts_of(ScheduleModel.new("", "")), is_known=False)
@@ -77,7 +77,7 @@ def _form(
 
 
 def _texts_of(schedule: ScheduleModel) -> dict[str, str]:
-    """Return the fields as the form shows them, so that they come back equal."""
+    """Return the fields as texts of the form, which are parsed back to equal values."""
     values = {name: getattr(schedule, name) for name in ("name", "task_type", *_TEXTS, *_CONVERTED)}
     texts = {name: "" if value is None else str(msgspec.to_builtins(value)) for name, value in values.items()}
     texts["payload"] = json_to_edit(schedule.payload)

@@ -19,7 +19,7 @@ _TEXT_FIELDS = ("assigned_to", "task_type")
 async def search(
     storage: NamedDependency[Storage], visit: NamedDependency[Visit], q: FromQuery[str] = ""
 ) -> Response[str] | Response[None]:
-    """Lead to the first that is found: by id, by key, by agent, by type, by the beginning of a task's id."""
+    """Redirect to the first match: by id, by key, by agent, by type, by the beginning of a task's id."""
     text = q.strip()
     if text:
         try:

@@ -12,7 +12,7 @@ MOST_SEARCHED = 10_000
 """How many events of the swarm are searched at the beginning of a task's time, and again at its end."""
 _CLOCKS_APART = timedelta(seconds=10)
 _AFTERWARDS = timedelta(hours=1)
-"""How long after its last write events of a finished task are still read."""
+"""How long after the last write of a finished task its events are still read."""
 
 
 class TaskEvents(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class TaskEvents(msgspec.Struct, frozen=True):
     has_more: bool
     """Whether more events of the task were found."""
     unsearched: tuple[datetime, datetime] | None
-    """The time between whose ends no event was searched, as there are too many."""
+    """The period in which no events were searched, as there are too many."""
 
 
 async def events_of(storage: Storage, task: TaskModel) -> TaskEvents:

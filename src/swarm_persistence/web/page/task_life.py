@@ -32,7 +32,7 @@ _STATUS_AFTER = {
 """After the other outcomes, a task is pending."""
 
 _BY_ITS_AGENT = frozenset({ClaimOutcome.COMPLETED, ClaimOutcome.FAILED, ClaimOutcome.RETRIED, ClaimOutcome.RELEASED})
-"""How the agent itself ends a claim; in other cases, it loses it."""
+"""The outcomes by which the agent itself ends a claim; otherwise, it loses the claim."""
 
 
 class ClaimRow(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class Moment(msgspec.Struct, frozen=True):
     at: datetime
     text: str
     status: TaskStatus | None = None
-    """The status that it has from then on, if that changed."""
+    """The new status, if it changed."""
     agent_id: str | None = None
     event: EventModel | None = None
 
