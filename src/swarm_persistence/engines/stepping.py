@@ -20,8 +20,8 @@ Steps = Generator[tuple[int, int], None, T]
 async def run_in_steps(begin: "Callable[[threading.Event], Steps[T]]", progress: Progress | None) -> T:
     """Run the work to its end, and return its result.
 
-    `begin` gets an event that tells a long step to stop early. If the caller is cancelled, or `progress` raises, the
-    work is undone before this raises.
+    `begin` receives an event that tells a long step to stop early. If the caller is cancelled, or `progress` raises,
+    the work is undone before this raises.
     """
     # Imported here: a browser has no threads, but uses the rest of this module.
     from concurrent.futures import ThreadPoolExecutor

@@ -33,11 +33,11 @@ class Save(msgspec.Struct, Generic[M], frozen=True):
 
 
 class Put(msgspec.Struct, Generic[M], frozen=True, gc=False):
-    """Add records of one table, or replace those of their ids, no two of which are equal.
+    """Add records of one table, or replace those of their ids; no two may share an id.
 
-    A replaced one keeps its `created_at`, and its version is raised. With `if_absent`, stored ones are left as they
-    are. Result: for each record the version and `created_at` that are stored now, as column values, or `None` if it
-    was left.
+    A replaced record keeps its `created_at`, and its version is raised. With `if_absent`, stored records are left as
+    they are. Result: for each record the version and `created_at` now stored, as column values, or `None` if it was
+    left.
     """
 
     models: Sequence[M]
@@ -76,10 +76,10 @@ class CountOf(msgspec.Struct, frozen=True):
 
 
 class EndClaim(msgspec.Struct, frozen=True):
-    """A change to the list of past claims: the claim that the row holds has ended now, with this outcome and error.
+    """A change to the list of past claims: the row's claim ends now, with this outcome and error.
 
-    Which one that is, the row's columns say as they are before the write; without an agent, the list stays as it is. Of
-    more than `MOST_PAST_CLAIMS`, the oldest is dropped.
+    The claim is taken from the row's columns as they are before the write; without an agent, the list stays as it is.
+    Beyond `MOST_PAST_CLAIMS`, the oldest is dropped.
     """
 
     outcome: ClaimOutcome
@@ -126,11 +126,10 @@ class Delete(msgspec.Struct, Generic[M], frozen=True):
 
 
 class DeleteFirst(msgspec.Struct, Generic[M], frozen=True):
-    """Delete the first rows that match a query, in the order of their ids: at most its limit, or fewer if they have
-    more than so many bytes, but for one row that has more by itself.
+    """Delete the first rows that match a query, by id, up to its limit and to a number of bytes.
 
-    Bytes are those of `Sizes`. Result: the number of rows deleted that had not expired, and the id of the last row
-    deleted, or `None` if fewer matched than might have been deleted.
+    At least one row is deleted, however large. Bytes are those of `Sizes`. Result: the number of rows deleted that had
+    not expired, and the id of the last row deleted, or `None` if fewer matched than might have been deleted.
     """
 
     query: Query[M]
@@ -138,7 +137,7 @@ class DeleteFirst(msgspec.Struct, Generic[M], frozen=True):
 
 
 MOST_COUNTED = 8
-"""The highest number of links that a counter tells exactly on every engine."""
+"""The highest number of links that a counter states exactly on every engine."""
 
 
 class Unlink(msgspec.Struct, frozen=True):
@@ -195,7 +194,7 @@ class Reserve(msgspec.Struct, frozen=True):
 
 
 class KeepWordIndex(msgspec.Struct, frozen=True):
-    """Keep an index of words of a collection and all below it, in place of those within it; or forget it. No result.
+    """Keep an index of the words of a collection and all below it, replacing those within it; or forget it. No result.
 
     An engine that scans does nothing.
     """
@@ -235,10 +234,10 @@ class IfNone(msgspec.Struct, frozen=True):
 
 
 class IndependentWrites(msgspec.Struct, frozen=True):
-    """Run several writes, each of which stands for itself. Result: those of the steps of each write.
+    """Run several independent writes. Result: for each write, the results of its steps.
 
-    An engine may commit each of them apart from the others and from the rest of the write, before it or beside it. So
-    if the write fails, any of them may be stored.
+    An engine may commit each of them separately from the others and from the rest of the write, before it or
+    concurrently. So if the write fails, any of them may be stored.
     """
 
     writes: "tuple[Sequence[Step], ...]"

@@ -19,7 +19,7 @@ class Watches:
         self._lock = new_lock()
         self._is_closed = False
         self.is_empty = True
-        """Whether there is no watch; an attribute, for every commit reads it."""
+        """Whether there is no watch; an attribute, since every commit reads it."""
         wake_when_moved(self)
 
     @property
@@ -65,7 +65,7 @@ class Watches:
 
 
 class TableWatch:
-    """A watch of some tables, of the event loop in which it was made."""
+    """A watch of some tables, in the event loop in which it was created."""
 
     def __init__(self, watches: Watches, names: frozenset[str]) -> None:
         self.names = names
@@ -98,7 +98,7 @@ class TableWatch:
             self.close()  # the loop is closed, and with it all that waited
 
     def end(self) -> None:
-        """Let waits raise `ClosedError`; from any thread."""
+        """Make waits raise `ClosedError`; from any thread."""
         self._has_ended = True
         self.ring()
 

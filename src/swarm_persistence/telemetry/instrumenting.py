@@ -43,7 +43,7 @@ def instrument(
 
 
 def uninstrument(storage: Storage | BlockingStorage) -> None:
-    """Trace and measure a storage no longer; it does nothing if the storage is not instrumented."""
+    """Stop tracing and measuring a storage; idempotent."""
     target = _storage_of(storage)
     if isinstance(target._engine, TracedEngine):
         target._engine = target._engine.inner

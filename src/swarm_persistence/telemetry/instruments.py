@@ -1,4 +1,4 @@
-"""The metrics, by the names of the semantic conventions for databases and messaging where they have one."""
+"""The metrics, named by the semantic conventions for databases and messaging where these define one."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -28,7 +28,7 @@ class Instruments:
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(SCOPE, VERSION)
         self.storages: WeakSet[Storage] = WeakSet()
-        """Those whose connection pools are observed."""
+        """The storages whose connection pools are observed."""
         self.operation_duration = meter.create_histogram(
             "db.client.operation.duration",
             "s",
@@ -83,7 +83,7 @@ _by_provider: "WeakKeyDictionary[MeterProvider, Instruments]" = WeakKeyDictionar
 
 
 def instruments_of(provider: MeterProvider) -> Instruments:
-    """Return the metrics of a provider, which has each of them once."""
+    """Return the metrics of a provider, created once per provider."""
     instruments = _by_provider.get(provider)
     if instruments is None:
         instruments = _by_provider[provider] = Instruments(provider)

@@ -1,4 +1,4 @@
-"""Describes what an engine is asked for: the operation, its table and rows, and the tasks that it stores or ends."""
+"""Describes engine calls: the operation, its table and rows, and the tasks that it stores or ends."""
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
@@ -64,7 +64,7 @@ class EngineCall(NamedTuple):
 
     @property
     def rows_attribute(self) -> str:
-        """Return the name under which its span tells the number of rows."""
+        """Return the name of the span attribute for the number of rows."""
         return "db.response.returned_rows" if self.name == "SELECT" else "swarm_persistence.rows_written"
 
     @property
@@ -74,7 +74,7 @@ class EngineCall(NamedTuple):
 
 
 class TaskStep(NamedTuple):
-    """What a step does to tasks: `claim`, or the end of a claim by `complete`, `fail`, `retry` or `release`."""
+    """The effect of a step on tasks: `claim`, or the end of a claim by `complete`, `fail`, `retry` or `release`."""
 
     name: str
     tasks: list[TaskModel]
@@ -116,7 +116,7 @@ def rows_written(steps: Sequence[Step], results: Sequence[Any]) -> int:
 
 
 def new_tasks(steps: Sequence[Step], results: Sequence[Any] | None = None) -> list[TaskModel]:
-    """Return the tasks that a write is to store; after it, by its results, those that it has stored."""
+    """Return the tasks that a write will store or, given its results, those that it has stored."""
     return [
         step.model
         for step, result in _leaves(steps, results)
@@ -128,9 +128,9 @@ def new_tasks(steps: Sequence[Step], results: Sequence[Any] | None = None) -> li
 
 
 def task_steps(steps: Sequence[Step], results: Sequence[Any]) -> list[TaskStep]:
-    """Return what a write has done to tasks that it claimed, or whose claims it has ended.
+    """Return the effects of a write on tasks that it claimed or whose claims it ended.
 
-    A step that gives some of their columns only is left to the verb, which has the tasks.
+    Steps that return only some columns are left out: their verb has the tasks, and reports them.
     """
     found: dict[str, list[TaskModel]] = {}
     for step, tasks in _leaves(steps, results):
@@ -151,7 +151,7 @@ def _name_of(step: Claim[Any]) -> str | None:
 
 
 def _leaves(steps: Sequence[Step], results: Sequence[Any] | None = None) -> Iterator[tuple[Any, Any]]:
-    """Yield the steps within conditional and separate ones, each with its result; after the write, those that ran."""
+    """Yield the nested steps, each with its result; after the write, only those that ran."""
     # An engine may leave out the results of links, which come last.
     for step, result in zip(steps, repeat(None) if results is None else results, strict=False):
         if isinstance(step, IfChanged):

@@ -58,14 +58,14 @@ async def prometheus_text(storage: Storage, *, most_types: int = 100) -> str:
 
 
 class _Types:
-    """The types of tasks that have a label of their own: the first ones that were seen, as counters must not move."""
+    """The task types with a label of their own: those seen first, as counters must not change their label."""
 
     def __init__(self) -> None:
         self.most = 0
         self._named: set[str] = set()
 
     def label(self, task_type: str) -> str:
-        """Return the label of a type, which is its own if there is room."""
+        """Return the label of a type: its own if there is room, else `other`."""
         if task_type not in self._named:
             if len(self._named) >= self.most:
                 return _OTHER
@@ -133,7 +133,7 @@ class _EndedTasks:
 
 
 class _Families:
-    """Metrics that were collected already."""
+    """Metrics that have been collected already."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families

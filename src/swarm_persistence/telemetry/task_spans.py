@@ -18,11 +18,11 @@ from swarm_persistence.worker.retry_policies import decision_of
 
 _propagator = TraceContextTextMapPropagator()
 _MOST_LINKS = 128
-"""The limit that SDKs have by default."""
+"""The default limit of SDKs."""
 
 
 class TaskSpans:
-    """Makes the spans of one storage's tasks, and counts them."""
+    """Creates the spans of one storage's tasks, and counts tasks."""
 
     def __init__(self, tracer: Tracer, instruments: Instruments) -> None:
         self._tracer = tracer
@@ -30,9 +30,9 @@ class TaskSpans:
 
     @contextmanager
     def sending(self, tasks: Sequence[TaskModel]) -> Iterator[list[TaskModel]]:
-        """Trace the write that stores tasks; each of them carries the span on, unless it names one already.
+        """Trace the write that stores tasks; each task gets the span as its `trace_parent`, unless it has one.
 
-        Yield a list, to which the block adds those that were stored.
+        Yields a list, to which the block adds the stored tasks.
         """
         sent: list[TaskModel] = []
         kind = SpanKind.PRODUCER
@@ -56,7 +56,7 @@ class TaskSpans:
             self._instruments.sent.add(1, _metric_attributes("store", task))
 
     def note(self, done: TaskStep, started_at: int) -> None:
-        """Trace a claim of tasks, or the end of their claims, once it is done: what is claimed is not known before."""
+        """Trace a claim of tasks, or the end of their claims, afterwards: the claimed tasks are not known before."""
         is_claim = done.name == "claim"
         attributes = _attributes(done.name, "receive" if is_claim else "settle", done.tasks)
         if done.tasks[0].assigned_to is not None:
@@ -84,7 +84,7 @@ class TaskSpans:
 
     @contextmanager
     def continuing(self, trace_parent: str) -> Iterator[None]:
-        """Make the span that a `traceparent` names the parent of the block's spans, unless one is current already."""
+        """Make the span of a `traceparent` the parent of the block's spans, unless a span is current already."""
         if get_current_span().get_span_context().is_valid:
             yield  # the application has continued the trace itself
             return
@@ -95,11 +95,11 @@ class TaskSpans:
             detach(token)
 
     def completed(self, tasks: list[TaskModel], started_at: int) -> None:
-        """Trace the completion of tasks that the engine's results do not hold."""
+        """Trace the completion of tasks that are not in the engine's results."""
         self.note(TaskStep("complete", tasks), started_at)
 
     def requeued(self, task_count: int) -> None:
-        """Count tasks whose holder has lost them."""
+        """Count requeued tasks."""
         if task_count:
             self._instruments.lost.add(task_count)
 
@@ -136,7 +136,7 @@ class TaskSpans:
 
 
 def _context_of(task: TaskModel) -> Context | None:
-    """Return the context of the span in which the task was stored, or `None`: that of the caller."""
+    """Return the context of the span in which the task was stored; `None` for the caller's context."""
     return None if task.trace_parent is None else _propagator.extract({"traceparent": task.trace_parent})
 
 

@@ -1,4 +1,4 @@
-"""An engine whose calls are traced and measured; it delegates each of them to the engine below."""
+"""An engine that traces and measures each call, and delegates it to another engine."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,7 +27,7 @@ OnAbandoned = Callable[[list[Any] | None], None]
 
 
 class EngineSpans:
-    """Makes the spans of one storage's calls of its engine, and measures them."""
+    """Creates the spans of one storage's engine calls, and measures the calls."""
 
     def __init__(self, tracer: Tracer, instruments: Instruments, common: Attributes) -> None:
         self._tracer = tracer

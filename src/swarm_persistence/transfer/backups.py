@@ -1,4 +1,4 @@
-"""Backs up an SQLite database without opening it as a storage, which would bring its schema up to date."""
+"""Backs up an SQLite database without opening it as a storage, which would migrate its schema."""
 
 import os
 from contextlib import AbstractContextManager, closing

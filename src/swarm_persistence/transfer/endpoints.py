@@ -1,4 +1,4 @@
-"""The sources and targets of a copy, and a storage as one."""
+"""The sources and targets of a copy; storages as endpoints."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
@@ -98,7 +98,7 @@ class StorageEndpoint:
 
 
 class StorageSource(StorageEndpoint):
-    """A snapshot of the records of a storage, from when the block was entered."""
+    """A snapshot of a storage's records, taken when the block is entered."""
 
     async def __aenter__(self) -> Self:
         self._snapshot = await self._storage.engine.snapshot()

@@ -23,7 +23,7 @@ from swarm_persistence.transfer.rust_records import Row, RustRecords, Undecodabl
 from swarm_persistence.transfer.rust_source import TABLES, RustSource, open_source
 
 Progress = Callable[[int, int], object]
-"""Called with the number of rows that were read, and of all."""
+"""Called with the number of rows read so far, and the total."""
 
 
 class SkippedRow(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class SkippedRow(msgspec.Struct, frozen=True):
 
 
 class ImportedTable(msgspec.Struct, frozen=True):
-    """What became of the rows of one table."""
+    """The outcome for the rows of one table."""
 
     table: str
     found: int
@@ -49,7 +49,7 @@ class RustImport(msgspec.Struct, frozen=True):
 
     tables: tuple[ImportedTable, ...]
     mapped: tuple[str, ...]
-    """What was done to how many records."""
+    """The conversions made, each with the number of records."""
     warnings: tuple[str, ...]
     skipped: tuple[SkippedRow, ...]
 
@@ -68,15 +68,15 @@ async def import_rust(
 ) -> RustImport:
     """Import all records of a database of the crate, and return what was imported, mapped and skipped.
 
-    The source is not changed by a byte, and may be read-only; a log beside it is read, too. The target is the path of a
+    The source is not changed, and may be read-only; a log beside it is read as well. The target is the path of a
     file, the URL of a PostgreSQL schema, or an open storage. It is written in one transaction, or as a new file that
-    appears once it is complete. Rows that have no record of ours are skipped, and listed in the result.
+    appears once it is complete. Rows that cannot be converted are skipped, and listed in the result.
 
     Raises:
         OtherError: the target holds records, and `add` is not set.
-        ConflictError: the target, to which is to be added, holds a record of the same id; nothing was imported.
-        DatabaseError: the source is not a database of the crate, is damaged or written to; or the target cannot be
-            written.
+        ConflictError: with `add`, the target holds a record of the same id; nothing was imported.
+        DatabaseError: the source is not a database of the crate, is damaged, or is being written to; or the target
+            cannot be written.
 
     """
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Turns a row of the Rust crate `ruv-swarm-persistence` into a record of ours; knows neither source nor target.
+"""Converts rows of the Rust crate `ruv-swarm-persistence` to records; independent of source and target.
 
 The crate keeps each record as JSON in the column `data`. `claim_task`, `mark_message_read` and the deletion of an agent
 change columns only: so `status`, `assigned_to`, `read` and `read_at` come from the columns, all else from the JSON.
@@ -39,7 +39,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)",
 
 
 class UndecodableError(Exception):
-    """A row that has no record of ours; the text is the reason."""
+    """A row that cannot be converted; the message is the reason."""
 
 
 class _Agent(msgspec.Struct):
@@ -106,11 +106,11 @@ class _Metric(msgspec.Struct):
 
 
 class RustRecords:
-    """Decodes rows, and counts what was mapped."""
+    """Decodes rows, and counts the conversions."""
 
     def __init__(self) -> None:
         self.mapped: Counter[str] = Counter()
-        """What was done to records, with their number."""
+        """The conversions, each with the number of records."""
         self.unknown: Counter[str] = Counter()
         """The fields that our models lack, with the number of records."""
         self._decoders: dict[str, Callable[[Row], Model]] = {
@@ -245,7 +245,7 @@ class RustRecords:
         )
 
     def _read(self, kind: type[Any], table: str, row: Row) -> Any:
-        """Return the record that the JSON of a row holds, and count its fields that our models lack."""
+        """Return the record in the JSON of a row, and count the fields that our models lack."""
         plain = decode_json(_text(row["data"], "data"))
         record = msgspec.convert(plain, kind)
         id = _text(row["id"], "id")
@@ -255,7 +255,7 @@ class RustRecords:
         return record
 
     def _plain(self, value: object, field: str) -> str:
-        """Return the text of a status, which release 1.0.5 writes with the quotes of JSON."""
+        """Return the text of a status, which release 1.0.5 writes with JSON quotes."""
         text = _text(value, field)
         if len(text) > 1 and text[0] == text[-1] == '"':
             self.mapped[f"{field.partition('.')[0]}s had a status in the quotes of JSON"] += 1

@@ -1,6 +1,6 @@
-"""Reads a database of the Rust crate from a private copy, so that the source is not changed by a byte.
+"""Reads a database of the Rust crate from a private copy, so that the source is never changed.
 
-SQLite itself changes what it reads: it makes an index of the log, and moves the log into the file at the end.
+SQLite itself changes files that it reads: it creates an index of the log, and checkpoints the log at the end.
 """
 
 import os
@@ -31,7 +31,7 @@ _ATTEMPTS = 5
 
 
 class RustSource:
-    """The rows of one moment of a database of the crate."""
+    """A snapshot of the rows in a database of the crate."""
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
         self._connection = connection
@@ -73,7 +73,7 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[RustSource]:
     """Copy a database of the crate, its log included, to a temporary directory, and read that.
 
     Raises:
-        DatabaseError: there is no such file, it is not of the crate, or a program writes to it all the time.
+        DatabaseError: there is no such file, it is not of the crate, or a program keeps writing to it.
 
     """
     source = resolve(path)

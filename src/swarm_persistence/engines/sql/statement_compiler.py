@@ -128,7 +128,7 @@ class StatementCompiler(ABC):
     def write(self, steps: Sequence[Step]) -> list[Statement]:
         """Return the statements of a write; a value that no column can hold raises `SerializationError`.
 
-        Neighbouring inserts into one table are one statement.
+        Adjacent inserts into one table share a statement.
         """
         if type(steps) is BoundSteps and self._templates is not None:
             return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
@@ -160,11 +160,11 @@ class StatementCompiler(ABC):
 
     @abstractmethod
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, Any]:
-        """Return the class of the statement that adds rows, and what it takes beside the table and the rows."""
+        """Return the class of the statement that adds rows, and its arguments beside the table and the rows."""
 
     @abstractmethod
     def insert_unless(self, table: Table[Any], row: Row, field: str) -> Statement:
-        """Return the statement that adds a row unless another one holds its value in a field."""
+        """Return the statement that adds a row unless another one has its value in a field."""
 
     @abstractmethod
     def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> Statement:
@@ -184,7 +184,7 @@ class StatementCompiler(ABC):
 
     @abstractmethod
     def restore(self, step: Restore[Any]) -> Statement:
-        """Return the statement that adds rows as another store kept them."""
+        """Return the statement that adds rows with the sequences and hidden columns of another store."""
 
     @abstractmethod
     def reserve(self, step: Reserve) -> Statement:
@@ -212,7 +212,7 @@ class StatementCompiler(ABC):
         return DeleteFirstStatement(extent, self._sizes(Sizes(query)), step, self.delete_counted)
 
     def delete_counted(self, query: Query[Any], count: int) -> Statement:
-        """Return the statement that deletes rows, of which there are so many."""
+        """Return the statement that deletes rows, whose number is known."""
         return CountStatement(*self.sql.delete(query), query.table)
 
     def independent_writes(self, step: IndependentWrites) -> Statement:
@@ -278,7 +278,7 @@ class StatementCompiler(ABC):
         return TuplesStatement(*self.sql.sizes(read.query, read.kinds), read.query.table)
 
     def nearest_candidates(self, read: NearestCandidates) -> Statement:
-        """Return the statement that gives the ids; this one gives `None`."""
+        """Return the statement that gives the ids; by default, one that gives `None`."""
         return NothingStatement("SELECT 1 LIMIT 0", (), read.query.table)
 
     def _count(self, read: Count) -> Statement:

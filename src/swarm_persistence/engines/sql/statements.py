@@ -1,6 +1,7 @@
-"""The statements that steps and reads compile to, as generators: each yields the SQL to run and is sent what it gave.
+"""The statements that steps and reads compile to: generators that yield the SQL to run and are sent its result.
 
-They know no driver. A loop runs them: `sqlite/execution.py` in a thread, `postgres/execution.py` in an event loop.
+They do not depend on a driver. A loop runs them: `sqlite/execution.py` in a thread, `postgres/execution.py` in an event
+loop.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -22,13 +23,13 @@ from swarm_persistence.schema.tables import Table
 T = TypeVar("T")
 
 MOST_BYTES_IN_LOOP = 65_536
-"""Of a value that is read or written in an event loop's own thread."""
+"""The largest value that is read or written in an event loop's own thread."""
 
 _values_of = attrgetter("values")
 _count: Callable[[Any], int] = int
 
 Exchange = Generator["Statement", Any, T]
-"""Yields statements for a driver to run, is sent what each gave or thrown its error, and returns a result.
+"""Yields statements for a driver to run, receives the result or the error of each, and returns a result.
 
 A driver answers a `CountStatement` with the number of changed rows, any other `TextStatement` with its rows.
 """
@@ -40,22 +41,22 @@ class Statement(msgspec.Struct, eq=False, gc=False):
 
     @property
     def is_single(self) -> bool:
-        """Tell whether it runs one SQL statement at most, and so is atomic without a transaction around it."""
+        """Tell whether it runs at most one SQL statement, and so is atomic without a transaction."""
         return True
 
     @property
     def is_short(self) -> bool:
-        """Tell whether it reads or writes one row, which an index finds."""
+        """Tell whether it reads or writes a single row found by an index."""
         return False
 
     @property
     def in_loop(self) -> "Statement | None":
-        """Return what an event loop may run in its own thread, `None` if it may take long."""
+        """Return the statement that an event loop may run in its own thread; `None` if it may take long."""
         return self if self.is_short else None
 
     @property
     def may_be_short(self) -> bool:
-        """Tell whether an event loop may begin it in its own thread, and leave it to another one if it takes long."""
+        """Tell whether an event loop may start it in its own thread, and move it to another one if it takes long."""
         return False
 
     @property
@@ -65,7 +66,7 @@ class Statement(msgspec.Struct, eq=False, gc=False):
 
     @property
     def can_fail_after_change(self) -> bool:
-        """Tell whether it may raise after the database has done its part."""
+        """Tell whether it may raise after the database has run it."""
         return False
 
     def run(self) -> Exchange[Any]:
@@ -77,7 +78,7 @@ class Statement(msgspec.Struct, eq=False, gc=False):
         return ()
 
     def bound(self, values: Sequence[Any]) -> Self:
-        """Return the statement with these values in the places of its parameters."""
+        """Return the statement with these values for its parameters."""
         return self
 
 
@@ -90,7 +91,7 @@ class TextStatement(Statement, eq=False, gc=False):
 
     @final
     def run(self) -> Exchange[Any]:
-        """Return what is made of the rows; a statement that does more is not a `TextStatement`: see `run_all`."""
+        """Return the result made from the rows; a statement that does more is not a `TextStatement`: see `run_all`."""
         return self.result((yield self))
 
     def result(self, rows: list[Any], /) -> Any:
@@ -144,7 +145,7 @@ class ExistsStatement(TextStatement, eq=False, gc=False):
 
 
 class TruthStatement(TextStatement, eq=False, gc=False):
-    """Gives the truth of the one value that it reads."""
+    """Gives the truth value of the single value that it reads."""
 
     may_be_short: ClassVar[bool] = True
 
@@ -153,7 +154,7 @@ class TruthStatement(TextStatement, eq=False, gc=False):
 
 
 class NothingStatement(TextStatement, eq=False, gc=False):
-    """Gives `None`, for a read that this database cannot do."""
+    """Gives `None`, for a read that this database does not support."""
 
     def result(self, rows: list[Any]) -> None:
         return None
@@ -175,7 +176,7 @@ class RecordsStatement(TextStatement, eq=False, gc=False):
         return self.result_of(rows, [*map(self.decode, rows)])
 
     def result_of(self, rows: Sequence[Any], records: list[Any]) -> Any:
-        """Return what the caller gets for the rows and the records that were made of them."""
+        """Return the caller's result from the rows and the records decoded from them."""
         return records
 
 
@@ -207,7 +208,7 @@ class TuplesStatement(TextStatement, eq=False, gc=False):
 
 
 class ClaimStatement(TextStatement, eq=False, gc=False):
-    """Changes the first rows of a query; gives their records in its order: RETURNING has none."""
+    """Changes the first rows of a query; gives their records in its order, which RETURNING does not keep."""
 
     query: Query[Any]
 
@@ -262,7 +263,7 @@ class InsertStatement(Statement, eq=False, gc=False):
 
 
 class IfChangedStatement(Statement, eq=False, gc=False):
-    """Runs a step, and if it added or changed anything, other ones; gives the result of the first."""
+    """Runs a step and, if it added or changed anything, further steps; gives the result of the first."""
 
     first: Sequence[Statement]
     then: Sequence[Statement]
@@ -307,16 +308,16 @@ class IfNoneStatement(Statement, eq=False, gc=False):
 
 
 class DeleteFirstStatement(Statement, eq=False, gc=False):
-    """Deletes the first rows of a query; gives how many of them had not expired, and the last one's id.
+    """Deletes the first rows of a query; gives the number that had not expired, and the last id.
 
-    One row tells the extent of most; the size of each row is only read if they are too large for one write.
+    One aggregate usually suffices; the size of each row is read only if they are too large for one write.
     """
 
     extent: TextStatement
     sizes: TuplesStatement
     step: DeleteFirst[Any]
     delete_of: Callable[[Query[Any], int], Statement]
-    """Returns the statement that deletes the rows of a query, of which there are so many."""
+    """Returns the statement that deletes the rows of a query, whose number is known."""
 
     is_single: ClassVar[bool] = False
 
@@ -346,7 +347,7 @@ class DeleteFirstStatement(Statement, eq=False, gc=False):
 
 
 class IndependentWritesStatement(Statement, eq=False, gc=False):
-    """Runs several writes one after the other; gives the results of each."""
+    """Runs several writes one after another; gives the results of each."""
 
     writes: Sequence[Sequence[Statement]]
 

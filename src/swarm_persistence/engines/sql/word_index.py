@@ -28,7 +28,7 @@ class SequencesStatement(TextStatement, eq=False, gc=False):
 
 
 class IndexWordsStatement(Statement, eq=False, gc=False):
-    """Runs some writes if the index is where it was; tells whether it was."""
+    """Runs some writes if the index is still at a position; gives whether it was."""
 
     advance: CountStatement | None
     writes: Sequence[TextStatement]
@@ -47,7 +47,7 @@ class WordIndexCompiler(ABC):
     """Writes the statements of one dialect."""
 
     origin: str | None = None
-    """The expression that identifies the server of the change numbers, if a dump may contain those of another one."""
+    """The expression that identifies the server of the change numbers, if a dump may bring those of another server."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -95,7 +95,7 @@ class WordIndexCompiler(ABC):
         return SequencesStatement(f"{parts[0]}\nUNION\n{parts[1]}\nORDER BY 1", values, DOCUMENTS)
 
     def keep(self, step: KeepWordIndex) -> Statement:
-        """Return the statement that keeps an index, in place of those within it, or forgets one."""
+        """Return the statement that keeps an index, replacing those within it, or forgets one."""
         marks = Marks(self.dialect)
         if not step.is_kept:
             text = f"DELETE FROM {self.indexes} WHERE collection = {marks.next()}"
@@ -115,7 +115,7 @@ class WordIndexCompiler(ABC):
         return IndexWordsStatement(None, writes)
 
     def index(self, step: IndexWords) -> Statement:
-        """Return the statement that writes the words of documents, and how far the index has come."""
+        """Return the statement that writes the words of documents, and advances the index."""
         if step.collection is None:
             return IndexWordsStatement(None, self.writes(step.words))
         marks = Marks(self.dialect)

@@ -143,8 +143,7 @@ class PostgresCompiler(ClaimCompiler):
         )
 
     def insert_one_unless_held(self, table: Table[Any], field: str) -> tuple[str, str]:
-        """Return the text that adds a row unless another one has its value in this field, and one that looks for such
-        rows.
+        """Return the text that adds a row unless another has its value in this field, and one that looks for such rows.
 
         ON CONFLICT cannot be used: unique indexes of a partitioned table belong to its partitions. The first text
         returns the sequence or 0, and whether a row had the value before; the other whether a row has a value, and an

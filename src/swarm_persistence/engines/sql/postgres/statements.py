@@ -1,6 +1,4 @@
-"""How a connection runs its statements: prepared once, where the session is ours, and in one go with all they need
-behind a pooler.
-"""
+"""Runs the statements of a connection: prepared once where the session is ours, in a single message behind a pooler."""
 
 import uuid
 from collections.abc import Sequence

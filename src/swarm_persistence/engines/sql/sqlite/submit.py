@@ -53,7 +53,7 @@ class Operation(msgspec.Struct, eq=False, gc=False):
             self.future.set_exception(self.error)
 
     def discard(self) -> None:
-        """Undo an operation whose caller is gone."""
+        """Undo an operation whose result no caller takes."""
 
 
 class QueryOperation(Operation, eq=False, gc=False):
@@ -79,31 +79,31 @@ class Action(Delivery, eq=False, kw_only=True):
     deadline: float | None = None
     """Up to when the action waits for another process, if not up to `connection_timeout`."""
     following: Callable[[], None] | None = None
-    """What the writer does once the action has succeeded and its result was sent."""
+    """Called by the writer after the action has succeeded and its result was sent."""
 
 
 _Deferred = tuple[Callable[..., Operation], Callable[[Any], Sequence[Statement]], Any, "asyncio.Future[Any]"]
 
 
 class Batch(msgspec.Struct, eq=False):
-    """Operations that travel together, and the submitter that takes their answers."""
+    """Operations that are sent together, and the submitter that receives their answers."""
 
     submitter: "Recipient"
     operations: list[Operation]
     submitted_at: float
     deadline: float
-    """When they are given up, unless a thread has taken them by then."""
+    """When they time out, unless a thread has taken them by then."""
     waits_for_writer: bool = True
-    """Whether an open transaction, or another process, can hold them up."""
+    """Whether an open transaction or another process can delay them."""
     taken: Lock = msgspec.field(default_factory=Lock)
-    """Acquired, without waiting, by the thread that will run the batch or the loop that gives it up."""
+    """Acquired, without waiting, by the thread that will run the batch or by the loop that gives it up."""
     is_done: bool = False
     waiter: "Lock | None" = None
     is_abandoned: bool = False
-    """Whether its caller was interrupted: no loop takes the answer."""
+    """Whether its caller was interrupted, so that no loop takes the answer."""
 
     def wait(self, seconds: float) -> bool:
-        """Block the loop until the batch is done; `False` if the time is up, and the loop will be called."""
+        """Block the loop until the batch is done; return `False` on timeout: the answer then comes as a callback."""
         waiter = Lock()
         waiter.acquire()
         self.waiter = waiter
@@ -146,12 +146,12 @@ class Submitter(Recipient):
         lead: Callable[[Batch], None] | None = None,
         run_here: Callable[[Operation], bool] | None = None,
     ) -> None:
-        """Take the receiver's functions, and for how long an operation may take the loop's own thread.
+        """Take the receiver's functions, and how long an operation may occupy the loop's own thread.
 
-        `explain` says why operations wait, and `is_stuck` whether that is for something that the receiver's thread
-        cannot speed up. The operation of a single caller is run in the loop's own thread, if that is possible: at once
-        by `run_here`, which tells whether it has done so, or in the next tick by `lead`, which takes a batch. After one
-        that has taken too long, the next `fewest_skipped` are sent.
+        `explain` returns why operations wait, and `is_stuck` whether they wait for something outside of the receiver's
+        thread. A single caller's operation runs in the loop's own thread if possible: at once by `run_here`, which
+        returns whether it ran, or in the next tick by `lead`, which takes a batch. After one that took too long, the
+        next `fewest_skipped` are sent.
         """
         self.loop = loop
         self._send = send
@@ -193,7 +193,7 @@ class Submitter(Recipient):
         """Run or send an operation of the statements that `compile` returns; return an awaitable of its result.
 
         While too many are in flight, the argument is compiled later, in the order of the calls. `deferred` is the
-        future of a call which was made before.
+        future of a call that was deferred before.
         """
         future: asyncio.Future[Any] = deferred or self.loop.create_future()
         if self._size >= _MOST_OPERATIONS:
@@ -228,7 +228,7 @@ class Submitter(Recipient):
         return self._send_batch([operation])
 
     def send_to(self, send: Callable[[Batch], None], operation: Operation) -> Batch:
-        """Send an operation to an open transaction, which has the writer, and a time limit of its own; never blocks."""
+        """Send an operation to an open transaction, which holds the writer and has its own time limit; never blocks."""
         self._size += 1
         batch = Batch(self, [operation], time.monotonic(), float("inf"), waits_for_writer=False)
         return self._dispatch(batch, send)
@@ -245,12 +245,12 @@ class Submitter(Recipient):
         """Do nothing: no signal interrupts an operation that a loop's thread runs."""
 
     def answer_soon(self, operation: Operation) -> None:
-        """Settle an operation that was run in the loop's own thread."""
+        """Settle an operation that ran in the loop's own thread."""
         # In a later tick, as if it had been sent: a loop of awaits must let the other tasks run.
         self.loop.call_soon(operation.settle)
 
     def leave(self, batch: Batch) -> None:
-        """Let a batch that was sent alone take its time."""
+        """Do not wait for a batch that was sent alone."""
 
     def settle(self, batch: Batch) -> None:
         """Give the outcomes of a batch to the callers; runs in the loop."""
@@ -264,7 +264,7 @@ class Submitter(Recipient):
             self._admit()
 
     def block_on(self, batch: Batch) -> None:
-        """Wait a moment for a batch that was sent alone, if a busy loop would hold up the thread that runs it."""
+        """Block briefly on a batch that was sent alone, if the busy loop would starve the thread that runs it."""
         if self._is_busy:
             self._yield_to(batch)
 
@@ -305,7 +305,7 @@ class Submitter(Recipient):
         return operation.result
 
     def _lead_if_idle(self, submitted_at: float) -> None:
-        """Run a single operation in the loop's own thread, if nothing else has happened in the loop since.
+        """Run a single operation in the loop's own thread, if the loop has run nothing else since it was submitted.
 
         A round trip to the writer's thread takes about as long as half a commit.
         """
@@ -336,7 +336,7 @@ class Submitter(Recipient):
         self._signals.deliver()
 
     def _back_off(self) -> None:
-        """Leave the next operations to the threads, as one has taken the loop too long; twice as many each time."""
+        """Send the next operations to the threads, after one took the loop too long; twice as many each time."""
         self._skipped = self._skipped_next
         self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
 
@@ -363,7 +363,7 @@ class Submitter(Recipient):
         self._timer = self.loop.call_later(seconds, self._check, context=Context())
 
     def _check(self) -> None:
-        """Give up batches whose time is over, and see whether the loop leaves the threads room to run."""
+        """Give up batches that have timed out, and check whether the loop starves the threads."""
         self._timer = None
         now = time.monotonic()
         for batch in list(self._in_flight):
@@ -381,10 +381,10 @@ class Submitter(Recipient):
         self._check_in(_FIRST_CHECK_SECONDS if is_new else _LATER_CHECK_SECONDS)
 
     def _yield_to(self, batch: Batch) -> None:
-        """Wait a moment, without the interpreter lock, until a batch is done.
+        """Block briefly, without the interpreter lock, until a batch is done.
 
-        CPython hands the lock over when a waiter has waited undisturbed for the switch interval. A loop that is busy,
-        and releases the lock for a moment at every tick, starves every thread beside it, unless it waits for real.
+        CPython hands the interpreter lock over once a thread has waited for it undisturbed for the switch interval. A
+        busy loop that releases it for a moment at every tick starves all other threads, unless it really blocks.
         """
         if batch.waits_for_writer and self._is_stuck():
             return
@@ -397,7 +397,7 @@ class Submitter(Recipient):
 
 
 def are_large(statements: Iterable[Statement]) -> bool:
-    """Tell whether statements write too much for an event loop's own thread: many rows, or a large text or bytes."""
+    """Tell whether statements write too much for an event loop's own thread: many rows, or large values."""
     for statement in statements:
         # The rows themselves: `values` would be one call more for each write of a single caller.
         has_rows = isinstance(statement, InsertStatement | PutStatement)
@@ -411,7 +411,7 @@ def are_large(statements: Iterable[Statement]) -> bool:
 
 
 def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
-    """Settle a batch that was taken because its time is over."""
+    """Settle a batch that has timed out, and was taken for that."""
     reason = f"{explain()} for longer than connection_timeout ({timeout:g} s)"
     for operation in batch.operations:
         operation.error = PoolError(reason)
@@ -419,7 +419,7 @@ def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
 
 
 def answer(batches: Iterable[Batch]) -> None:
-    """Answer batches that are done, with one call into each loop; runs in a thread."""
+    """Deliver the answers of completed batches, with one call into each loop; runs in a thread."""
     done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
     for batch in batches:
         batch.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
@@ -437,7 +437,7 @@ def answer(batches: Iterable[Batch]) -> None:
 
 
 def refuse(batch: Batch, error: BaseException) -> None:
-    """Answer a batch that no thread will run with an error; one that was taken already is left alone."""
+    """Fail a batch that no thread will run; one that was already taken is left alone."""
     if batch.taken.acquire(blocking=False):
         for operation in batch.operations:
             operation.error = copy_error(error)
@@ -450,7 +450,7 @@ def _settle(batches: list[Batch]) -> None:
 
 
 def _discard(batches: list[Batch]) -> None:
-    """Undo what no caller takes: the loop is closed, and a transaction that was opened for it must not stay open."""
+    """Undo operations whose loop is closed: a transaction that was opened for it must not stay open."""
     for batch in batches:
         for operation in batch.operations:
             with suppress(RuntimeError):

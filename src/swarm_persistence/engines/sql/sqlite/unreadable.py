@@ -13,7 +13,7 @@ _TEXTS = (Kind.TEXT, Kind.CHOICE, Kind.JSON, Kind.OBJECT, Kind.TEXTS, Kind.TAGS,
 
 
 def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDecodeError) -> UnreadableError:
-    """Return the error for the first unreadable row of those that a statement gives."""
+    """Return the error for the first unreadable row of a statement's result."""
     table = statement.table
     if isinstance(statement, RecordsStatement):
         return _unreadable(cursor, table, f"({statement.text})", statement.values, error)

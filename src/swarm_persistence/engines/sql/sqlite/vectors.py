@@ -1,4 +1,4 @@
-"""Finds what may be near a vector by the functions of sqlite-vec, so that no vector leaves SQLite."""
+"""Finds candidates for the nearest vectors by sqlite-vec's functions, so that no vector leaves SQLite."""
 
 import heapq
 import math
@@ -16,11 +16,11 @@ from swarm_persistence.engines.sql.statements import TextStatement
 _SPEC = find_spec("sqlite_vec")
 
 IS_INSTALLED = _SPEC is not None and _SPEC.origin is not None and hasattr(apsw.Connection, "enable_load_extension")
-"""Whether the extra `vectors` is there; without it, callers compute the scores of all rows."""
+"""Whether the extra `vectors` is installed; without it, callers compute the scores of all rows."""
 
 
 def add_functions(connection: apsw.Connection) -> None:
-    """Give the connection the functions of sqlite-vec. Its package is not imported: it would load a second SQLite."""
+    """Register sqlite-vec's functions on a connection. Its package is not imported: it would load a second SQLite."""
     assert _SPEC is not None
     assert _SPEC.origin is not None
     connection.enable_load_extension(True)
@@ -39,7 +39,7 @@ class Candidates(msgspec.Struct, frozen=True):
     most: int
 
     def columns(self, field: str) -> tuple[str, tuple[Any, ...]]:
-        """Return the text of what to select, and its values: the id, then what `of` takes of a row."""
+        """Return the columns to select, and their values: the id, then what `of` needs of a row."""
         size = f"octet_length({field})"
         if self.metric == "euclidean":
             columns = f"CASE {size} WHEN ? THEN vec_distance_L2({field}, ?) END AS distance, NULL AS cosine"
@@ -64,7 +64,7 @@ class Candidates(msgspec.Struct, frozen=True):
         return [id for id, _, high in bounds if high >= threshold]
 
     def _bounds(self, distance: float | None, cosine: float | None) -> tuple[float, float]:
-        """Return what a row's score is at least and at most: anything, if its numbers are too large or too small."""
+        """Return the bounds of a row's score; infinite if its numbers are too large or too small."""
         if distance is None or not SHORTEST < distance < LONGEST:
             return -math.inf, math.inf
         error = relative_error(len(self.vector) // 4)
@@ -90,6 +90,6 @@ class NearestCandidatesStatement(TextStatement, eq=False, gc=False):
 
 
 def candidates_of(read: NearestCandidates) -> Candidates | None:
-    """Return what chooses the rows; `None` if the vector is too long or too short for single precision."""
+    """Return the candidates' chooser; `None` if the vector is too long or too short for single precision."""
     length = bounded_length(read)
     return None if length is None else Candidates(read.vector, length, read.metric, read.most)

@@ -1,4 +1,4 @@
-"""Finds and repairs contradictions between tasks and what they wait for, as links and hidden columns keep it."""
+"""Finds and repairs contradictions between tasks and the links and hidden columns that track their dependencies."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -81,8 +81,8 @@ def repair(connection: apsw.Connection) -> None:
 def mend(connection: apsw.Connection) -> None:
     """Add the links that tasks lack, delete those that would block them forever, and recount them.
 
-    A dependency that is stored and not completed has a link. One that is not stored may have been completed and pruned,
-    or is lost, or never was stored: of those, as many have links as the task counted. Runs in the caller's transaction.
+    A dependency that is stored and not completed gets a link. One that is not stored was completed and pruned, was
+    lost, or was never stored: of those, as many get links as the task counts. Runs in the caller's transaction.
     """
     # Read before links are deleted, at which the schema's trigger counts those that are left.
     waiting: Any = connection.execute(
@@ -120,7 +120,7 @@ def _link(connection: apsw.Connection, id: str, dependencies: list[str], unmet: 
 
 
 def _sorted(connection: apsw.Connection, ids: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return those of these tasks that are stored and not completed, and those that are not stored."""
+    """Split ids into tasks that are stored and not completed, and tasks that are not stored."""
     unfinished, unknown = [], []
     for id in dict.fromkeys(ids):
         match _column(connection, "SELECT status FROM tasks WHERE id = ?", id):

@@ -1,10 +1,9 @@
-"""The connection that writes, and what tells that it writes to the file at its path: it looks around each commit.
+"""The writing connection, which verifies around each commit that it writes to the file at its path.
 
-SQLite holds descriptors: once a file was deleted, moved or replaced, it writes on into what no path leads to, and
-reports success. Nor may anything but SQLite have cut or overwritten what was committed. The contents are read through
+SQLite holds descriptors: after a file was deleted, moved or replaced, it goes on writing to a file that no path leads
+to, and reports success. Other programs may also truncate or overwrite what was committed. The contents are read through
 SQLite's own descriptors, and nothing here opens a file: closing any descriptor of it would drop this process's locks.
-Nor is a link followed: the paths were resolved, and a later opening would look for the log beside the file at the
-link's end.
+No link is followed: the paths are resolved, and a later opening would look for the log beside the link's target.
 """
 
 import ctypes
@@ -25,7 +24,7 @@ from swarm_persistence.errors import DatabaseError, OutcomeUnknownError
 
 _FILE, _LOG = 0, 1
 _NO_CHECKPOINT = -1
-"""SQLITE_CHECKPOINT_NOOP: only tell how many frames the log has."""
+"""SQLITE_CHECKPOINT_NOOP: only report the number of frames in the log."""
 _FILE_HEADER_BYTES = 100
 _LOG_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -34,13 +33,13 @@ _APPLICATION_ID = slice(68, 72)
 _LOG_SALTS = slice(16, 24)
 _FRAME_SALTS = slice(8, 16)
 _ATTEMPTS = 10
-"""How often a difference is verified: another process may be in the middle of a checkpoint or of a new log."""
+"""How often a difference is checked again: another process may be in the middle of a checkpoint or of a log reset."""
 _PAUSE_SECONDS = 0.002
 _LONGEST_TRUST_SECONDS = 0.001
-"""How long a commit relies on what the one before has verified. Damage within that time is found once it is written, as
-damage during a commit is: to look before each commit, too, took a caller's single inserts 4 % of their time."""
+"""How long a commit relies on the verification of the one before. Damage within that time is found after the commit, as
+damage during a commit is. Verifying before each commit as well took 4 % of the time of a caller's single inserts."""
 _LONGEST_TRUST_OF_READS_SECONDS = 0.005
-"""How long reads rely on the last verification: a new one would add a third to the time of a point read."""
+"""How long reads rely on the last verification: another one would add a third to the time of a point read."""
 
 _REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
 _PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
@@ -53,8 +52,8 @@ _BUFFER_BYTES = 256
 _INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
 
 PathStatus = tuple[int, int, int]
-"""Inode, size and device of what stands at a path; the device is equal for two paths of one file system, and no number
-of the operating system."""
+"""Inode, size and device of the file at a path. Devices are equal for paths on one file system, but are not the
+operating system's device numbers."""
 
 
 class WriterConnection:
@@ -72,7 +71,7 @@ class WriterConnection:
     ) -> None:
         """Open the connection; `open_connection` is told whether it is the first one.
 
-        `reserve` runs before each transaction; it may write one of its own.
+        `reserve` runs before each transaction, and may run one of its own.
         """
         self._reserve = reserve
         self.watches = watches
@@ -92,15 +91,15 @@ class WriterConnection:
             raise
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the caller's error for one of the driver's, and note whether the connection must be replaced."""
+        """Translate an error of the driver for the caller, and note whether the connection must be replaced."""
         self._is_spoiled = self._is_spoiled or has_spoiled_connection(error)
         return self._translate(error)
 
     def prepare(self) -> None:
-        """Verify that the file is still at its path; after a failure of the connection, open another one.
+        """Verify that the file is still at its path; reopen the connection if it has failed.
 
         Raises:
-            DatabaseError: the file, or its log, is not what was opened.
+            DatabaseError: the file or its log is not the one that was opened.
             apsw.Error: the file cannot be opened.
 
         """
@@ -116,7 +115,7 @@ class WriterConnection:
         """Verify that the commit is in the file at its path: only then is it acknowledged.
 
         Raises:
-            OutcomeUnknownError: it does not, or that could not be seen.
+            OutcomeUnknownError: it is not, or that could not be verified.
 
         """
         contents = self._contents
@@ -134,11 +133,11 @@ class WriterConnection:
             raise unknown_outcome(error, self.connection.filename) from error
 
     def verify(self, connection: apsw.Connection) -> None:
-        """Verify what the paths lead to, and that what was committed stands there; not within a transaction.
+        """Verify the files at the paths, and that they hold what was committed; not within a transaction.
 
         Raises:
-            DatabaseError: something else is there; the text says what has happened, and what to do.
-            apsw.Error: it cannot be read.
+            DatabaseError: they differ; the message says what has happened, and what to do.
+            apsw.Error: they cannot be read.
 
         """
         size = self._identity.verify_paths()
@@ -147,11 +146,11 @@ class WriterConnection:
             raise self._identity.damaged(finding)
 
     def verify_now_and_then(self) -> None:
-        """Verify that the paths lead to the file, within a transaction; raises as `prepare` does."""
+        """Verify within a transaction that the paths lead to the file, unless done recently; raise as `prepare`."""
         self._identity.verify_now_and_then()
 
     def close(self) -> None:
-        """Close the connection; SQLite checkpoints the log, if file and log are still the ones that were opened."""
+        """Close the connection; SQLite checkpoints the log if file and log are still those that were opened."""
         with suppress(DatabaseError, apsw.Error):
             self.verify(self.connection)
         self._identity.close(self.connection)
@@ -165,7 +164,7 @@ class WriterConnection:
         """Commit the open transaction.
 
         Raises:
-            OutcomeUnknownError: it may be stored, or not.
+            OutcomeUnknownError: it may or may not be stored.
             apsw.Error: it is not stored.
 
         """
@@ -179,7 +178,7 @@ class WriterConnection:
         self.confirm()
 
     def _lost(self, error: apsw.Error) -> OutcomeUnknownError:
-        """Return the caller's error for a commit that may be stored; see to it that what is read now stays so."""
+        """Return the caller's error for a commit of unknown outcome, and fix its outcome as it can be read now."""
         self._is_spoiled = True
         # The group may have had no time to wait for another process, and this must not fail for that.
         self.busy_handler.wait = LockWait()
@@ -202,7 +201,7 @@ class WriterConnection:
                 self._is_spoiled = True  # what is open in it ends when it is closed
 
     def _reopen(self) -> None:
-        """Open another connection, and only then close the one that has failed: the file stays locked as it was."""
+        """Open another connection before closing the failed one, so that the file stays locked."""
         connection = self._open_connection(False)
         try:
             self.verify(connection)
@@ -215,7 +214,7 @@ class WriterConnection:
 
 
 class _KnownPath(NamedTuple):
-    """A path, and what was opened there."""
+    """A path, and the file that was opened there."""
 
     path: str
     status: Callable[[], PathStatus]
@@ -224,10 +223,10 @@ class _KnownPath(NamedTuple):
 
 
 class FileIdentity:
-    """The inodes of the opened files, compared with those at their paths. While they differ, every call is refused."""
+    """The inodes of the opened files, compared with those at their paths; while they differ, every call is refused."""
 
     def __init__(self, path: str, *, is_virtual: bool) -> None:
-        """Take the path as the caller gave it; a virtual file system may keep its files where no path leads."""
+        """Take the path as the caller gave it; a virtual file system may keep files without paths."""
         self._path = path
         self._is_virtual = is_virtual
         self._known: list[_KnownPath] = []
@@ -235,11 +234,11 @@ class FileIdentity:
         self._parts: dict[str, str] = {}
         self._verified_at = 0.0
         self.is_wrong = False
-        """Whether the last verification has found something else."""
+        """Whether the last verification has found a difference."""
         self._damage = ""
 
     def record(self, connection: apsw.Connection) -> int | None:
-        """Record what the writer's first connection has opened, and return the file's size, if it has a path."""
+        """Record the files that the writer's first connection has opened; return the file's size, if it has a path."""
         name = connection.filename
         self._parts = {self._path: "the file"}
         if not connection.readonly("main"):
@@ -258,10 +257,10 @@ class FileIdentity:
         return self.verify_paths()
 
     def verify_paths(self) -> int | None:
-        """Verify what the paths lead to, in any thread, and return the file's size, if it has a path.
+        """Verify the files at the paths, in any thread; return the file's size, if it has a path.
 
         Raises:
-            DatabaseError: something else is there, or was found before; the text says what to do.
+            DatabaseError: they differ, or did before; the message says what to do.
 
         """
         if self._damage:
@@ -289,20 +288,20 @@ class FileIdentity:
             self.verify_paths()
 
     def damaged(self, finding: str) -> DatabaseError:
-        """Return the error of what was found in the file or its log, with which every call is refused from now on."""
+        """Return the error for damage in the file or its log; every later call is refused with it."""
         self.is_wrong = True
         # Truncated data does not come back: this is final.
         self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
         return DatabaseError(self._damage)
 
     def close(self, connection: apsw.Connection) -> None:
-        """Close a connection. While anything differs, SQLite must not move the log into the file, nor delete either."""
+        """Close a connection. While files differ, SQLite must neither checkpoint the log nor delete a file."""
         if self.is_wrong and not self._is_only_log_gone():
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.close()
 
     def _is_only_log_gone(self) -> bool:
-        """Tell whether only the log's name is missing: then SQLite may still checkpoint the log that it has open."""
+        """Tell whether only the log's path is missing: then SQLite may still checkpoint its open log."""
         if self._damage:
             return False
         differing = [each for each in self._known if _identity(each.status) != (each.inode, each.device)]
@@ -323,10 +322,10 @@ class FileIdentity:
 
 
 class _Contents:
-    """What the last verification found, and the next must find again; of the writer's thread."""
+    """The content that the last verification found, and the next must find again; used in the writer's thread."""
 
     def __init__(self, connection: apsw.Connection, size: int | None) -> None:
-        """Note what stands there; `size` is the file's, if it has a path."""
+        """Note the present content; `size` is the file's, if it has a path."""
         self._page_size: int = connection.execute("PRAGMA page_size").get
         self._size = size or 0
         self._log_header = b""
@@ -339,7 +338,7 @@ class _Contents:
         self._note_first_page(connection, self._read(connection, _FILE, 0, self._page_size))
 
     def is_as_noted(self, connection: apsw.Connection, size: int | None = None) -> bool:
-        """Tell whether file and log begin as they did, and what was committed last stands there."""
+        """Tell whether file and log begin as noted, and hold the last commit."""
         read, frame = connection.read, self._last_frame
         try:
             return (
@@ -375,7 +374,7 @@ class _Contents:
         return True
 
     def finding(self, connection: apsw.Connection, size: int | None) -> str | None:
-        """Return what is wrong, or note what stands there now; `size` is the file's, if it has a path."""
+        """Return what is wrong, else note the present content; `size` is the file's, if it has a path."""
         if not self._note_log(connection) and not self._is_log_whole(connection):
             return "its log was cut or overwritten by something else than SQLite"
         if size is not None and size != self._size:
@@ -394,7 +393,7 @@ class _Contents:
         return any(self._note_log(connection) for _ in self._attempts())
 
     def _note_log(self, connection: apsw.Connection) -> bool:
-        """Note the log's header and last frame; tell whether the log goes on from what was noted, or began anew."""
+        """Note the log's header and last frame; tell whether the log continues the noted one, or was reset."""
         header = self._read(connection, _LOG, 0, _LOG_HEADER_BYTES)
         frame = self._last_frame
         # A log that begins anew has another header. In one that goes on, nothing committed ever changes.
@@ -404,7 +403,7 @@ class _Contents:
         return self.note_last_frame(connection, header)
 
     def _is_file_whole(self, connection: apsw.Connection, size: int) -> bool:
-        """Tell whether a file that has become smaller, as after a VACUUM, has all pages that are not in the log."""
+        """Tell whether a file that has shrunk, as after a VACUUM, has all pages that are not in the log."""
         for attempt in self._attempts():
             if attempt and not self._is_log_whole(connection):
                 return False
@@ -415,7 +414,7 @@ class _Contents:
         return False
 
     def _is_first_page_ours(self, connection: apsw.Connection) -> bool:
-        """Tell whether the first page is the one that was there, or one that a checkpoint has taken from the log."""
+        """Tell whether the first page is the noted one, or one that a checkpoint has copied from the log."""
         for attempt in self._attempts():
             if attempt and not self._is_log_whole(connection):
                 return False
@@ -439,7 +438,7 @@ class _Contents:
         return is_ours and (logs, version) != self._first_page_state
 
     def _state(self, connection: apsw.Connection) -> tuple[int, tuple[int, int]]:
-        """Return which log this is, and what changes when another connection commits."""
+        """Return the identity of the log, and a value that changes when another connection commits."""
         version: int = connection.execute("PRAGMA data_version").get
         return self._logs, (id(connection), version)
 
@@ -452,7 +451,7 @@ class _Contents:
         )
 
     def _frames(self, connection: apsw.Connection) -> Iterator[tuple[int, int]]:
-        """Yield the number of each page in the log, and where it stands there; the last one first."""
+        """Yield the number and the position of each page in the log, the last one first."""
         position = self._last_frame_at if self._last_frame else 0
         while position >= _LOG_HEADER_BYTES:
             yield int.from_bytes(self._read(connection, _LOG, position, 4)), position + _FRAME_HEADER_BYTES
@@ -467,7 +466,7 @@ class _Contents:
 
     @staticmethod
     def _read(connection: apsw.Connection, which: int, position: int, amount: int) -> bytes:
-        """Read bytes; beyond the end stand zeros."""
+        """Read bytes; zeros beyond the end of the file."""
         try:
             _, data = connection.read("main", which, position, amount)
         except apsw.SQLError as error:
@@ -476,7 +475,7 @@ class _Contents:
 
 
 def _failed_read() -> Exception:
-    """Return the error of a disk that fails to read, of which the driver says "SQL error" only."""
+    """Return the error for a failed disk read, which the driver reports only as "SQL error"."""
     return apsw.exception_for(apsw.SQLITE_IOERR_READ)
 
 
@@ -488,7 +487,7 @@ def _identity(status: Callable[[], PathStatus]) -> tuple[int, int] | None:
 
 
 def path_status(path: str) -> Callable[[], PathStatus]:
-    """Return a function that reads what stands at a path, at each call; it raises `OSError` as `os.lstat` does.
+    """Return a function that reads the status of a path at each call; it raises `OSError` as `os.lstat` does.
 
     A symbolic link is not followed.
     """
@@ -520,10 +519,10 @@ def _by_lstat(path: str) -> PathStatus:
 
 
 def _find_statx() -> Any:
-    """Return the system's function that reads inode, size and device of a path without its times, if it has one.
+    """Return the system's function that reads inode, size and device of a path without its times, if any.
 
     Since Linux 6.13, a file whose times were read gets new ones with its next write, which fdatasync then writes to the
-    journal: one `lstat` a commit made a caller's single commits take half as long again.
+    journal: one `lstat` per commit made a caller's single commits take half as long again.
     """
     try:
         return ctypes.PyDLL(None).statx
