@@ -110,7 +110,7 @@ _MISSING = {name for name, module in _LATE.items() if module in _NATIVE and sys.
 
 def __getattr__(name: str) -> Any:
     if name in _MISSING:
-        raise AttributeError(f"{name} takes a driver that a browser has not; use WasmStorage")
+        raise AttributeError(f"{name} needs a driver that no browser has; use WasmStorage")
     if name in _LATE:
         return getattr(import_module(f"swarm_persistence.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

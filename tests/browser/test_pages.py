@@ -53,7 +53,7 @@ def test_all_that_the_package_exports_can_be_imported_at_once(tab: Tab) -> None:
 def test_what_a_browser_has_not_is_refused_in_words(tab: Tab) -> None:
     file, name, durability, blocking, handler = tab.call("pages.refusals")
 
-    assert "a browser has not; expected indexeddb://name or :memory:" in file
+    assert "a browser has no SQLite; expected indexeddb://name or :memory:" in file
     assert "the name of the database is empty" in name
     assert "durability is 'none', expected 'relaxed' or 'strict'" in durability
     assert "use the async storage here" in blocking

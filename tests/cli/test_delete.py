@@ -49,7 +49,7 @@ def test_what_matches_is_deleted_and_told(path: str, capsys: pytest.CaptureFixtu
         (["tasks", "all"], 2, "'all' is not a filter, expected FIELD=VALUE"),
         (["tasks", "nothing=7"], 1, "has no field 'nothing'"),
         (["tasks", "status=gone"], 1, "task.status cannot be 'gone'"),
-        (["tasks", "id=a"], 2, "say --yes"),
+        (["tasks", "id=a"], 2, "pass --yes"),
     ],
 )
 def test_without_a_clear_order_nothing_is_deleted(path: str, arguments: list[str], code: int, reason: str) -> None:

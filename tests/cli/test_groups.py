@@ -120,7 +120,7 @@ def test_erase_without_a_terminal_to_ask_at_deletes_nothing(path: str) -> None:
     refused = run_command("erase", path, "--group", "x", stdin="y\n")
 
     assert refused.returncode == 2
-    assert "say --yes" in refused.stderr
+    assert "pass --yes" in refused.stderr
     with open_storage(path) as storage:
         assert len(storage.list_agents()) == 3
 

@@ -1,4 +1,4 @@
-"""Brings a PostgreSQL that is older than the oldest one that will do, to see it refused."""
+"""Brings a PostgreSQL that is older than the oldest supported one, to see it refused."""
 
 import shutil
 import subprocess

@@ -142,7 +142,7 @@ async def test_doctor_tells_and_repairs(
 
     code, printed = await doctor()
     assert code == 1
-    assert "wrong  change numbers: 311 tasks and 7 documents bear numbers of another server" in printed
+    assert "wrong  change numbers: 311 tasks and 7 documents have numbers of another server" in printed
     assert PASSWORD not in printed
     assert not await admin.fetchval(_HIGHEST)
 

@@ -162,7 +162,7 @@ class TestLostConnections:
             )  # fmt: skip
 
         texts = {str(outcome).partition(";")[0] for outcome in outcomes}
-        assert texts == {f"Database error: 127.0.0.1:{server.port}: the server takes no writes"}
+        assert texts == {f"Database error: 127.0.0.1:{server.port}: the server is read-only"}
 
 
 CHECK_FOR_DEADLOCKS_LAST = "SET LOCAL deadlock_timeout = '1min'"

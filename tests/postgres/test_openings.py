@@ -115,7 +115,7 @@ class TestOpening:
             error = await refusal(old.url())
 
         assert isinstance(error, DatabaseError)
-        assert f"127.0.0.1:{old.port}: the server is PostgreSQL 12.22; 13 is the oldest that will do" in str(error)
+        assert f"127.0.0.1:{old.port}: the server is PostgreSQL 12.22; 13 is the oldest supported one" in str(error)
 
     async def test_a_database_of_another_encoding_is_refused(self, server: Server, admin: asyncpg.Connection) -> None:
         await admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")

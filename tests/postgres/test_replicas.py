@@ -1,4 +1,4 @@
-"""Facts about a storage on one server that takes no writes: reads and watches work, and a write is refused at once."""
+"""Facts about a storage on one read-only server: reads and watches work, and a write is refused at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -143,7 +143,7 @@ class TestWriting:
     @pytest.mark.parametrize("verb", WRITES)
     async def test_each_write_is_refused_at_once(self, replica: PostgresStorage, verb: str) -> None:
         async with asyncio.timeout(AT_ONCE_SECONDS):
-            with pytest.raises(DatabaseError, match=r"127.0.0.1:\d+: the server takes no writes; it is a standby"):
+            with pytest.raises(DatabaseError, match=r"127.0.0.1:\d+: the server is read-only; it is a standby"):
                 await WRITES[verb](replica)
 
     async def test_so_is_one_in_a_transaction(self, replica: PostgresStorage) -> None:
@@ -152,7 +152,7 @@ class TestWriting:
                 await replica.store_task(a_task())
 
         async with asyncio.timeout(AT_ONCE_SECONDS):
-            with pytest.raises(DatabaseError, match="takes no writes"):
+            with pytest.raises(DatabaseError, match="is read-only"):
                 await transact()
 
     async def test_a_role_that_is_kept_from_writing_is_told_so_at_once(
@@ -160,7 +160,7 @@ class TestWriting:
     ) -> None:
         read_only = f"{url}&options=-c%20default_transaction_read_only%3Don"
         async with await PostgresStorage.open(read_only) as reader, asyncio.timeout(AT_ONCE_SECONDS):
-            with pytest.raises(DatabaseError, match="takes no writes"):
+            with pytest.raises(DatabaseError, match="is read-only"):
                 await reader.store_task(a_task())
             assert await reader.get_pending_tasks() == []
 
@@ -170,7 +170,7 @@ class TestOpening:
         self, servers: tuple[Server, Server], schema: str
     ) -> None:
         async with asyncio.timeout(AT_ONCE_SECONDS):
-            with pytest.raises(MigrationError, match=rf"'{schema}'.*takes no writes.*on the primary"):
+            with pytest.raises(MigrationError, match=rf"'{schema}'.*is read-only.*on the primary"):
                 await PostgresStorage.open(servers[1].url(schema=schema))
 
 

@@ -266,7 +266,7 @@ class TestTheCommand:
 
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
-        assert "keeps no new checksums (SQLite: " in line
+        assert "was not rewritten with checksums (SQLite: " in line
         assert path.read_bytes() == before
 
     async def test_it_mends_what_the_checkpoint_of_another_program_has_left(self, path: Path) -> None:

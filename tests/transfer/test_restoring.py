@@ -267,13 +267,13 @@ class TestFiles:
     async def test_a_backup_that_lacks_a_line_is_refused(self, path: Path) -> None:
         lines = content_of(path).splitlines(keepends=True)
         put(path, b"".join(lines[:-3] + lines[-2:]))
-        with pytest.raises(DatabaseError, match="not whole"):
+        with pytest.raises(DatabaseError, match="is incomplete"):
             await restore(path, MemoryStorage())
 
     async def test_a_backup_that_is_cut_off_is_refused(self, path: Path) -> None:
         content = content_of(path)
         put(path, content[:-5])
-        with pytest.raises(DatabaseError, match="not whole"):
+        with pytest.raises(DatabaseError, match="is incomplete"):
             await restore(path, MemoryStorage())
 
     async def test_a_line_that_is_no_record_is_named(self, path: Path) -> None:

@@ -54,7 +54,7 @@ async def init_storage(target: str | os.PathLike[str] | None = None, *, migrate:
     path, migrate_option = sqlite_target(name)
     if _IS_BROWSER:
         raise OtherError(
-            f"{name!r} is a file for SQLite, which a browser has not; expected indexeddb://name or :memory:"
+            f"{name!r} is an SQLite file, and a browser has no SQLite; expected indexeddb://name or :memory:"
         )
     from swarm_persistence.backends.sqlite import SqliteStorage
 

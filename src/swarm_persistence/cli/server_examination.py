@@ -84,7 +84,7 @@ async def _examine(engine: PostgresEngine) -> AsyncIterator[Finding]:
     if counts := await engine.count_foreign_changes():
         yield wrong(
             "change numbers",
-            f"{counted(counts)} bear numbers of another server, as after a restore of a dump: watchers miss them",
+            f"{counted(counts)} have numbers of another server, as after a restore of a dump: watchers miss them",
             f"run `{repair}`, or open the storage as a role that may write",
         )
     else:

@@ -197,14 +197,12 @@ def check_lines(path: str, name: str, *, is_thorough: bool) -> Header:
         header = read_header(file, name)
         for number, line in enumerate(file, 2):
             if not line.endswith(b"\n"):
-                raise DatabaseError(f"{name!r} is not whole: its last line is cut off")
+                raise DatabaseError(f"{name!r} is incomplete: its last line is truncated")
             stored = read_line(line, number, name) if is_thorough else None
             found[stored.table.label if stored else msgspec.json.decode(line, type=Line).kind] += 1
     expected = Counter(found if header.counts is None else header.counts)
     if +found != +expected:
-        raise DatabaseError(
-            f"{name!r} is not whole: {dict(expected)} records belong to it, and {dict(found)} are there"
-        )
+        raise DatabaseError(f"{name!r} is incomplete: it should hold {dict(expected)} records, and holds {dict(found)}")
     return header
 
 

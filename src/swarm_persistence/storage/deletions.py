@@ -72,7 +72,7 @@ class DeletionVerbs(DocumentListVerbs):
             raise InvalidQueryError("all records that match a query are deleted; leave order, limit and offset")
         if not wanted.conditions:
             raise InvalidQueryError(
-                "the query has no condition and would delete all records; if you want that, say where_not_null('id')"
+                "the query has no condition and would delete all records; to do that, add where_not_null('id')"
             )
         matching = without_expired(wanted)
         if flag(dry_run, "dry_run"):

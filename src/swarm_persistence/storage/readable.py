@@ -36,5 +36,5 @@ def pass_over(error: UnreadableError, passed_over: list[UnreadableError]) -> Non
     """Log an unreadable row and add it to `passed_over`; re-raise the error if the row cannot be excluded."""
     if error.sequence is None or any(error.sequence == each.sequence for each in passed_over):
         raise error
-    _log.error("passed over: %s", error)
+    _log.error("skipped: %s", error)
     passed_over.append(error)

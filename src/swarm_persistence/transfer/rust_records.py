@@ -125,7 +125,7 @@ class RustRecords:
         """Return the record of a row, which every engine can store.
 
         Raises:
-            UndecodableError: there is none, and nothing was counted; the text says why.
+            UndecodableError: the row cannot be converted, and nothing was counted; the message says why.
 
         """
         mapped, unknown = self.mapped.copy(), self.unknown.copy()

@@ -58,7 +58,7 @@ async def everything() -> list[str]:
 
 
 async def refusals() -> list[str]:
-    """Ask for what a browser has not, and return the errors."""
+    """Request what no browser has, and return the errors."""
     import swarm_persistence
 
     errors = []

@@ -64,7 +64,7 @@ def script() -> Any:
     try:
         from pyodide.code import run_js  # type: ignore[import-not-found]
     except ImportError as error:
-        raise DatabaseError("IndexedDB is a browser's; this Python does not run in one") from error
+        raise DatabaseError("IndexedDB needs a browser, and this Python does not run in one") from error
     module = run_js(files(__package__).joinpath("bridge.js").read_text())
     missing = module.missing()
     if missing:

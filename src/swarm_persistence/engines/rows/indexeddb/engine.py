@@ -176,7 +176,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         latest = self.settings.schema.version
         if type(version) is not int or version != latest:
             raise MigrationError(
-                f"version {shown(version)} is unknown, or lies behind; a browser's database goes forward only, "
+                f"version {shown(version)} is unknown, or older; a browser's database is migrated forward only, "
                 f"when it is opened, and is at version {latest}"
             )
 

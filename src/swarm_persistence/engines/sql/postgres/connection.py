@@ -89,7 +89,7 @@ class Connection:
         """Translate an error of the driver into ours."""
         known = translate(error, self.server, self._session.longest_wait_for_a_lock)
         if self.has_expired and known is not error:
-            known = DatabaseError(f"{self.server}: {self._silence}; the connection was given up")
+            known = DatabaseError(f"{self.server}: {self._silence}; the connection was closed")
             known.__cause__ = error
         return known
 
@@ -100,7 +100,9 @@ class Connection:
     def lost_transaction(self, error: BaseException) -> StorageError:
         """Return the error of a transaction that lost its connection before the commit was sent."""
         if self.has_expired:  # a retry might time out again, so it is left to the caller
-            return DatabaseError(f"{self.server}: {self._silence}; the connection was given up, and the transaction")
+            return DatabaseError(
+                f"{self.server}: {self._silence}; the connection was closed, which ended the transaction"
+            )
         return lost_transaction(self.server, error)
 
     async def set_up(self) -> None:

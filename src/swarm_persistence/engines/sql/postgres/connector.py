@@ -198,7 +198,7 @@ class Connector:
         settings = driver.get_settings()
         if driver.get_server_version().major < OLDEST_SERVER:
             found = settings.server_version
-            raise DatabaseError(f"the server is PostgreSQL {found}; {OLDEST_SERVER} is the oldest that will do")
+            raise DatabaseError(f"the server is PostgreSQL {found}; {OLDEST_SERVER} is the oldest supported one")
         encoding = settings.server_encoding
         if encoding != "UTF8":
             raise DatabaseError(f"the database keeps its text as {encoding}; create one with ENCODING 'UTF8'")
@@ -237,7 +237,7 @@ class Connector:
             case FileNotFoundError():
                 return f"{server}: there is no such socket, or no such file of a certificate or key ({error})"
             case asyncpg.TargetServerAttributeNotMatched():
-                return f"{server}: it takes no writes; it is a standby, or read-only"
+                return f"{server}: it is read-only: a standby, or set so"
             case asyncpg.ClientConfigurationError():
                 raise OtherError(f"{self.target}: {error}") from error
         translated = translate(error, server, self.settings.connection_timeout)

@@ -152,7 +152,7 @@ class PostgresEngine(LineBackupEngine):
             if not isinstance(error.__cause__, change_numbers.REFUSALS):
                 raise
             _log.warning(
-                "%s: records bear change numbers of another server, as after a restore of a dump, and watchers do not "
+                "%s: records have change numbers of another server, as after a restore of a dump, and watchers do not "
                 "see them; run `%s` as a role that may write (%s)",
                 self.pools.target,
                 self.command("doctor --repair"),

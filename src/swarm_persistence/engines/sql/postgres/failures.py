@@ -50,7 +50,7 @@ _CAUSES = {
     "53200": "the server is out of memory",
     "53300": "the server has no connection left",
     "57P03": "the server is starting up or shutting down",
-    "25006": "the server takes no writes; it is a standby, or was made read-only",
+    "25006": "the server is read-only; it is a standby, or was set so",
     "42P01": "a table is missing; bring the schema up to date with migrate_to",
     "42703": "a column is missing; bring the schema up to date with migrate_to",
 }
@@ -177,7 +177,7 @@ def unknown_outcome(server: str, error: BaseException, reason: str | None = None
 
 def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
     """Return the error for a write whose answer was lost, and whose retries failed too."""
-    unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier try was lost, {_READ_IT_BACK}")
+    unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier attempt was lost, {_READ_IT_BACK}")
     unknown.__cause__ = error
     return unknown
 

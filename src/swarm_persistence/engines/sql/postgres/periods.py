@@ -51,7 +51,9 @@ class Periods:
             pauses = [await self._begin(connection, *row) for row in await connection.run(self._text(_PERIODS))]
         except DRIVER_ERRORS as error:
             _log.warning(
-                "%s: a new partition could not be made or begun, and will be later (%s)", connection.server, error
+                "%s: a new partition could not be created or started; retrying later (%s)",
+                connection.server,
+                error,
             )
         else:
             self._next_check = time.monotonic() + min(pauses, default=_LONGEST_PAUSE_SECONDS)

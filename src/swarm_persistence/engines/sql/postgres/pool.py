@@ -273,11 +273,11 @@ class ConnectionPool:
         if trouble is None:
             return PoolError(
                 f"all {self._settings.max_connections} connections were in use for longer than {limit}; raise "
-                "max_connections, or hold transactions for less long"
+                "max_connections, or keep transactions shorter"
             )
         why = f"the {self.open} open ones were in use" if self.open else "there was none"
         failure = PoolError(
-            f"no connection came free within {limit}: {why}, and no other can be had: {trouble.message}"
+            f"no connection came free within {limit}: {why}, and no further one can be opened: {trouble.message}"
         )
         failure.__cause__ = trouble.__cause__
         return failure

@@ -116,8 +116,8 @@ class SchemaVersion:
             ) from error
         except asyncpg.ReadOnlySQLTransactionError as error:
             raise MigrationError(
-                f"{connection.server}: the schema {self._name!r} is not at version {target}, and this server takes no "
-                "writes; open the storage once on the primary (nothing was changed)"
+                f"{connection.server}: the schema {self._name!r} is not at version {target}, and this server is "
+                "read-only; open the storage once on the primary (nothing was changed)"
             ) from error
 
     def _require_target(self, target: int) -> None:

@@ -120,8 +120,8 @@ def _require_one_userinfo(parts: SplitResult) -> None:
     # Then what comes before it may be the rest of a password, and may not be named in any message.
     if any("@" in part for part in (parts.path, parts.query, parts.fragment)):
         raise OtherError(
-            "the URL has an @ behind the server's name; in a user's name or password, write / as %2F, ? as %3F, # as "
-            "%23 and @ as %40, and @ so anywhere else, too"
+            "the URL has an @ after the server's name; in a user name or password, write / as %2F, ? as %3F and # as "
+            "%23, and everywhere @ as %40"
         )
 
 
