@@ -47,21 +47,24 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         An exception that a signal's handler raises, such as KeyboardInterrupt, cancels the coroutine. If it
         completes all the same, `on_abandoned` is called with its result.
         """
-        try:
-            _warn_of_running_loop()
-        except Warning:
-            coroutine.close()
-            raise
+        outer = events._get_running_loop()
+        if outer is not None:
+            try:
+                _warn_of_running_loop(outer)
+            except Warning:
+                coroutine.close()
+                raise
         self._interruption = None
         try:
             self.defer_signals()
-            outer = _leave_outer_loop()
-            self.is_in_use, self.stopped_loop = True, outer[0]
+            task = None if outer is None else _leave(outer)
+            self.is_in_use, self.stopped_loop = True, outer
             try:
                 result = self._run(coroutine)
             finally:
                 self.is_in_use, self.stopped_loop = False, None
-                _enter_outer_loop(*outer)
+                if outer is not None:
+                    _enter(outer, task)
         except BaseException:
             coroutine.close()  # it may not even have begun
             self.deliver_signals()
@@ -124,7 +127,9 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
 
     def finish(self) -> None:
         """Cancel the remaining tasks, and close the loop."""
-        outer = _leave_outer_loop()
+        outer = events._get_running_loop()
+        outer_task = None if outer is None else _leave(outer)
+        self.defer_signals()
         try:
             while tasks := asyncio.all_tasks(self):
                 for task in tasks:
@@ -132,7 +137,9 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 self.run_until_complete(_settled(tasks))
             self.close()
         finally:
-            _enter_outer_loop(*outer)
+            if outer is not None:
+                _enter(outer, outer_task)
+            self.deliver_signals()
 
     def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         context = copy_context()
@@ -239,11 +246,10 @@ def interruptible(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _warn_of_running_loop() -> None:
+def _warn_of_running_loop(running: asyncio.AbstractEventLoop) -> None:
     """Warn, once in a process, that a call stops this thread's event loop."""
     global _has_warned  # noqa: PLW0603 - once in a process
-    running = events._get_running_loop()
-    if running is None or isinstance(running, CallingThreadLoop) or _has_warned:
+    if isinstance(running, CallingThreadLoop) or _has_warned:
         return
     _has_warned = True
     warnings.warn(
@@ -297,19 +303,16 @@ def _has_result(task: "asyncio.Task[Any]") -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _leave_outer_loop() -> "tuple[asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None]":
-    """Unset the thread's running event loop, and return it with its current task."""
-    outer = events._get_running_loop()
-    if outer is None:
-        return None, None
+def _leave(outer: asyncio.AbstractEventLoop) -> "asyncio.Task[Any] | None":
+    """Unset the thread\'s running event loop, and return its current task."""
     task = asyncio.current_task(outer)
     if task is not None:
         asyncio.tasks._leave_task(outer, task)
     events._set_running_loop(None)
-    return outer, task
+    return task
 
 
-def _enter_outer_loop(outer: "asyncio.AbstractEventLoop | None", task: "asyncio.Task[Any] | None") -> None:
+def _enter(outer: asyncio.AbstractEventLoop, task: "asyncio.Task[Any] | None") -> None:
     events._set_running_loop(outer)
-    if outer is not None and task is not None:
+    if task is not None:
         asyncio.tasks._enter_task(outer, task)
