@@ -304,7 +304,7 @@ def _has_result(task: "asyncio.Task[Any]") -> bool:
 
 
 def _leave(outer: asyncio.AbstractEventLoop) -> "asyncio.Task[Any] | None":
-    """Unset the thread\'s running event loop, and return its current task."""
+    """Unset the thread's running event loop, and return its current task."""
     task = asyncio.current_task(outer)
     if task is not None:
         asyncio.tasks._leave_task(outer, task)

@@ -36,6 +36,7 @@ from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, 
 
 _LARGEST_GROUP = MOST_ROWS
 """Operations in one commit: enough to amortize its cost, few enough that the first is not delayed by the last."""
+_ADDING = (BulkInsertStatement, PutStatement)
 _FEWEST_PUTS_LEFT_OUT = 4
 _MOST_PUTS_LEFT_OUT = 256
 """The most groups of puts that are not tried as inserts after one met a stored row; the number doubles each time."""
@@ -267,7 +268,7 @@ class GroupCommit(WriterConnection):
             try:
                 if operations:
                     self.prepare()
-                    adds_rows = isinstance(operations[0].statements[0], BulkInsertStatement | PutStatement)
+                    adds_rows = type(operations[0].statements[0]) in _ADDING
                     start = len(operations) if adds_rows and self._run_alone(operations) else 0
                     while start < len(operations):
                         start = self._run_transaction(operations, start)
@@ -285,8 +286,11 @@ class GroupCommit(WriterConnection):
                 self.roll_back()
             finally:
                 self.busy_handler.wait = LockWait()
-            if lost := [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]:
-                self._repeat(lost, batches[0].deadline)
+            if self.is_outcome_unknown:
+                self.is_outcome_unknown = False
+                lost = [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]
+                if lost:
+                    self._repeat(lost, batches[0].deadline)
             answer(batches)
             if not self.watches.is_empty:
                 self._notify_watches(operations)
@@ -352,10 +356,11 @@ class GroupCommit(WriterConnection):
             bulk, rows = puts.new, [row for each in operations for put in _puts_in(each) for row in put.rows]
         elif len(rows) != len(operations):
             return False
-        if bulk is None or len(rows) > bulk.largest_chunk:
+        count = len(rows)
+        if bulk is None or count > bulk.largest_chunk:
             return False
         try:
-            self.cursor.execute(bulk.text_of(len(rows)), [*chain.from_iterable(rows)])
+            self.cursor.execute(bulk.text_of(count), rows[0] if count == 1 else [*chain.from_iterable(rows)])
         except (apsw.ConstraintError, apsw.TooBigError):
             if puts is not None:
                 self._puts_until_attempt = self._puts_left_out = min(2 * self._puts_left_out, _MOST_PUTS_LEFT_OUT)
@@ -368,7 +373,7 @@ class GroupCommit(WriterConnection):
         self.confirm()
         if puts is None:
             # SQLite numbers the rows of one statement one after the other.
-            for sequence, operation in enumerate(operations, last - len(rows) + 1):
+            for sequence, operation in enumerate(operations, last - count + 1):
                 operation.result = (sequence,)
         else:
             self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
@@ -458,16 +463,18 @@ def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInser
     """Return the rows of the next operations that each add one row to one table, and the statement that adds them."""
     bulk: BulkInsert | None = None
     rows: list[Row] = []
-    for place in range(position, len(operations)):
-        statements = operations[place].statements
-        statement = statements[0] if len(statements) == 1 else None
-        if not isinstance(statement, BulkInsertStatement) or len(statement.rows) != 1:
+    for operation in operations[position:] if position else operations:
+        statements = operation.statements
+        if len(statements) != 1 or type(statement := statements[0]) is not BulkInsertStatement:
             break
-        if bulk is not None and statement.bulk is not bulk:
+        if statement.bulk is not bulk:
+            if bulk is not None:
+                break
+            bulk = statement.bulk
+        if len(statement.rows) != 1:
             break
-        bulk = statement.bulk
-        rows.append(statement.rows[0])
-    return bulk, rows
+        rows += statement.rows
+    return (bulk, rows) if rows else (None, rows)
 
 
 def _puts_in(operation: Operation) -> Sequence[PutStatement]:

@@ -81,6 +81,8 @@ class WriterConnection:
         self.busy_handler = busy_handler
         self._is_spoiled = False
         self._confirmed_at = float("-inf")
+        self.is_outcome_unknown = False
+        """Whether a commit since this was last set to `False` may be stored or not."""
         self.connection = open_connection(True)
         self.cursor = self.connection.cursor()
         try:
@@ -127,9 +129,10 @@ class WriterConnection:
                 self.verify(self.connection)
             self._confirmed_at = time.monotonic()
         except DatabaseError as error:
+            self.is_outcome_unknown = True
             raise OutcomeUnknownError(f"{error.message}. What this call has written may be lost with it") from error
         except apsw.Error as error:
-            self._is_spoiled = True
+            self._is_spoiled = self.is_outcome_unknown = True
             raise unknown_outcome(error, self.connection.filename) from error
 
     def verify(self, connection: apsw.Connection) -> None:
@@ -179,7 +182,7 @@ class WriterConnection:
 
     def _lost(self, error: apsw.Error) -> OutcomeUnknownError:
         """Return the caller's error for a commit of unknown outcome, and fix its outcome as it can be read now."""
-        self._is_spoiled = True
+        self._is_spoiled = self.is_outcome_unknown = True
         # The group may have had no time to wait for another process, and this must not fail for that.
         self.busy_handler.wait = LockWait()
         with suppress(DatabaseError, apsw.Error):
@@ -266,19 +269,20 @@ class FileIdentity:
         if self._damage:
             raise DatabaseError(self._damage)
         size: int | None = None
+        path = self._path
         now = time.monotonic()
         is_trusted = not self.is_wrong and now - self._verified_at < _LONGEST_TRUST_OF_READS_SECONDS
-        for path, status, inode, device in self._known_without_index if is_trusted else self._known:
-            try:
+        try:
+            for path, status, inode, device in self._known_without_index if is_trusted else self._known:
                 found_inode, found_size, found_device = status()
-            except OSError:
-                raise self._difference(path) from None
-            if found_inode != inode or found_device != device:
-                raise self._difference(path)
-            if size is None:
-                size = found_size
-        self.is_wrong = False
+                if found_inode != inode or found_device != device:
+                    raise self._difference(path)
+                if size is None:
+                    size = found_size
+        except OSError:
+            raise self._difference(path) from None
         if not is_trusted:
+            self.is_wrong = False
             self._verified_at = now
         return size
 
@@ -327,6 +331,7 @@ class _Contents:
     def __init__(self, connection: apsw.Connection, size: int | None) -> None:
         """Note the present content; `size` is the file's, if it has a path."""
         self._page_size: int = connection.execute("PRAGMA page_size").get
+        self._frame_bytes = _FRAME_HEADER_BYTES + self._page_size
         self._size = size or 0
         self._log_header = b""
         self._last_frame = b""
@@ -355,22 +360,25 @@ class _Contents:
 
         `False` if the frame belongs to another log, or, by default, if there is none: that is left to `finding`.
         """
+        noted = self._log_header
         try:
             frames, _ = connection.wal_checkpoint(mode=_NO_CHECKPOINT)
-            position = _LOG_HEADER_BYTES + (frames - 1) * (_FRAME_HEADER_BYTES + self._page_size)
+            position = _LOG_HEADER_BYTES + (frames - 1) * self._frame_bytes
             frame = b"" if frames <= 0 else connection.read("main", _LOG, position, _FRAME_HEADER_BYTES)[1]
         except apsw.BusyError:
-            return header == self._log_header
+            return header is None or header == noted
         except apsw.SQLError as error:
             raise _failed_read() from error
         if header is None:
             if not frame:
                 return False
-            header = self._log_header
+            header = noted
         if frame[_FRAME_SALTS] != (header[_LOG_SALTS] if frame else b""):
             return False
-        self._logs += header != self._log_header or bool(self._last_frame and not frame)
-        self._log_header, self._last_frame, self._last_frame_at = header, frame, position
+        if header is not noted:
+            self._logs += header != noted or bool(self._last_frame and not frame)
+            self._log_header = header
+        self._last_frame, self._last_frame_at = frame, position
         return True
 
     def finding(self, connection: apsw.Connection, size: int | None) -> str | None:
@@ -455,7 +463,7 @@ class _Contents:
         position = self._last_frame_at if self._last_frame else 0
         while position >= _LOG_HEADER_BYTES:
             yield int.from_bytes(self._read(connection, _LOG, position, 4)), position + _FRAME_HEADER_BYTES
-            position -= _FRAME_HEADER_BYTES + self._page_size
+            position -= self._frame_bytes
 
     @staticmethod
     def _attempts() -> Iterator[int]:
