@@ -339,11 +339,41 @@ class TestWrites:
 
     async def test_a_loop_of_writes_lets_the_other_tasks_run(self, writing: SqliteStorage) -> None:
         turns, other = another_task()
+        await asyncio.sleep(0)  # it starts, and takes a turn at each write from now on
         for number in range(50):
             await writing.store_agent(an_agent(f"more-{number}"))
         other.cancel()
 
         assert turns[0] >= 50
+
+    async def test_a_write_takes_one_turn_of_the_loop(self, writing: SqliteStorage) -> None:
+        turns, other = another_task()
+        await asyncio.sleep(0)
+        for number in range(50):
+            await writing.store_agent(an_agent(f"more-{number}"))
+        other.cancel()
+
+        assert turns[0] < 75  # of a few, a busy machine makes two
+
+    async def test_a_write_that_is_cancelled_before_its_turn_is_not_run(self, writing: SqliteStorage) -> None:
+        call = elsewhere(writing.store_agent(an_agent("cancelled")))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+        assert await writing.get_agent("cancelled") is None
+        assert writing.pool_status().waiting == 0
+
+    async def test_a_write_outlives_the_one_that_was_to_run_before_it(self, writing: SqliteStorage) -> None:
+        first = elsewhere(writing.store_agent(an_agent("first")))
+        second = elsewhere(writing.store_agent(an_agent("second")))
+        await asyncio.sleep(0)
+        first.cancel()
+        async with asyncio.timeout(15):
+            await second
+
+        assert await writing.get_agent("first") is None
+        assert await writing.get_agent("second") is not None
 
     async def test_a_cancelled_one_leaves_the_storage_usable(self, writing: SqliteStorage) -> None:
         for turns in range(6):

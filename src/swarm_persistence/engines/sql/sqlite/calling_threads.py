@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, give_up
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, give_up, held_lock
 from swarm_persistence.engines.sql.statements import Statement
 
 _LONGEST_BLOCK_SECONDS = 0.02
@@ -24,8 +23,6 @@ class ThreadSubmitter(Recipient):
         send: Callable[[Batch], None],
         timeout: float,
         explain: Callable[[], str],
-        *,
-        is_writing: bool,
     ) -> None:
         """Take the receiver's functions.
 
@@ -38,9 +35,8 @@ class ThreadSubmitter(Recipient):
         self._send = send
         self._timeout = timeout
         self._explain = explain
-        self._is_writing = is_writing
         self._in_flight: dict[Batch, None] = {}
-        self._waiter = _held_lock()
+        self._waiter = held_lock()
 
     @property
     def waiting(self) -> int:
@@ -54,10 +50,8 @@ class ThreadSubmitter(Recipient):
 
         The future is done already, unless the operation must wait for another thread or process.
         """
-        future: asyncio.Future[Any] = self.loop.create_future()
+        future: asyncio.Future[Any] = asyncio.Future(loop=self.loop)
         batch = Batch(self, [kind(future, compile(argument))], now := time.monotonic(), now + self._timeout)
-        if self._is_writing:
-            self.protect()  # others' operations may be in the group that this thread commits
         self.block_on(self._dispatch(batch, self._run))
         return future
 
@@ -73,10 +67,6 @@ class ThreadSubmitter(Recipient):
 
     def flush(self) -> None:
         """Do nothing: operations are sent at once."""
-
-    def protect(self) -> None:
-        """Defer signals until the call waits or ends."""
-        self._thread.defer_signals()
 
     def answer_soon(self, operation: Operation) -> None:
         """Settle an operation that ran in this thread."""
@@ -94,7 +84,7 @@ class ThreadSubmitter(Recipient):
     def leave(self, batch: Batch) -> None:
         """Let the caller await a batch."""
         batch.waiter = None
-        self._waiter = _held_lock()
+        self._waiter = held_lock()
         if batch.is_done:  # a thread that has seen the waiter just now does not call the loop
             self.settle(batch)
             return
@@ -128,9 +118,3 @@ class ThreadSubmitter(Recipient):
     def _give_up(self, batch: Batch) -> None:
         if batch.taken.acquire(blocking=False):
             give_up(batch, self._explain, self._timeout)
-
-
-def _held_lock() -> Lock:
-    lock = Lock()
-    lock.acquire()
-    return lock

@@ -144,7 +144,9 @@ class SqliteEngine(FollowingEngine):
 
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         writing, kind = self._submitters[_get_running_loop()][0], partial(Delivery, on_abandoned=on_abandoned)
-        return delivered(writing.submit(kind, self._compile_write, steps), on_abandoned)
+        submitted = writing.submit(kind, self._compile_write, steps)
+        # One that this loop's own thread may run delivers its outcome by itself.
+        return delivered(submitted, on_abandoned) if asyncio.isfuture(submitted) else submitted
 
     def read(self, read: Read[T]) -> Awaitable[T]:
         return self._submitters[_get_running_loop()][1].submit(QueryOperation, self._compile_read, read)

@@ -107,7 +107,6 @@ class SqliteSession:
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         submitter = self._submitter()
-        submitter.protect()
         if self._is_done_here(operation):
             submitter.answer_soon(operation)
             return operation.future

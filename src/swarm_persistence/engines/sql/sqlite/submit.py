@@ -4,10 +4,11 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import chain
+from sys import getsizeof
 from threading import Lock
 from types import coroutine
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
+from swarm_persistence.engines.delivery import delivered
 from swarm_persistence.engines.sql.sqlite.statements import MOST_PUT, PutStatement
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, InsertStatement, Statement
 from swarm_persistence.errors import PoolError, copy_error
@@ -52,6 +54,10 @@ class Operation(msgspec.Struct, eq=False, gc=False):
         else:
             self.future.set_exception(self.error)
 
+    def awaited(self) -> Awaitable[Any]:
+        """Return what the caller awaits while another thread runs the operation."""
+        return self.future
+
     def discard(self) -> None:
         """Undo an operation whose result no caller takes."""
 
@@ -65,6 +71,9 @@ class Delivery(Operation, eq=False, kw_only=True):
 
     on_abandoned: Callable[[Any], None] | None = None
     """Called when the caller was cancelled: with the result, or with `None` if there is none."""
+
+    def awaited(self) -> Awaitable[Any]:
+        return self.future if self.on_abandoned is None else delivered(self.future, self.on_abandoned)
 
     def discard(self) -> None:
         """Call `on_abandoned`."""
@@ -104,9 +113,7 @@ class Batch(msgspec.Struct, eq=False):
 
     def wait(self, seconds: float) -> bool:
         """Block the loop until the batch is done; return `False` on timeout: the answer then comes as a callback."""
-        waiter = Lock()
-        waiter.acquire()
-        self.waiter = waiter
+        self.waiter = waiter = held_lock()
         if self.is_done or waiter.acquire(timeout=seconds):
             return True
         self.waiter = None
@@ -162,9 +169,11 @@ class Submitter(Recipient):
         self._lead = lead if longest_stay > 0 else None
         self._run_here = run_here if longest_stay > 0 else None
         self._signals = DeferredSignals()
+        self._waiter = held_lock()
         self._has_run_here = False
         """Whether an operation of this tick was run at once: later ones of the tick are collected."""
         self._collected: list[Operation] = []
+        self._is_flush_due = False
         self._in_flight: dict[Batch, None] = {}
         self._size = 0
         self._deferred: deque[_Deferred] = deque()
@@ -192,8 +201,9 @@ class Submitter(Recipient):
     ) -> Any:
         """Run or send an operation of the statements that `compile` returns; return an awaitable of its result.
 
-        While too many are in flight, the argument is compiled later, in the order of the calls. `deferred` is the
-        future of a call that was deferred before.
+        It is a future, unless the operation may run in the loop's own thread. While too many are in flight, the
+        argument is compiled later, in the order of the calls. `deferred` is the future of a call that was deferred
+        before.
         """
         future: asyncio.Future[Any] = deferred or self.loop.create_future()
         if self._size >= _MOST_OPERATIONS:
@@ -203,6 +213,8 @@ class Submitter(Recipient):
         if self._collected:
             self._size += 1
             self._collected.append(operation)
+            if not self._is_flush_due:
+                self._flush_soon()  # the first of this tick was to run in this thread
             return future
         is_single = self._was_single and not self._in_flight and not self._has_run_here
         # In this tick, so that its caller need not wait for the next: whether the loop is busy makes no difference.
@@ -212,13 +224,13 @@ class Submitter(Recipient):
         self._size += 1
         self._collected.append(operation)
         if not is_single or self._is_busy:
-            self.loop.call_soon(self.flush)  # with the others of this tick
+            self._flush_soon()  # with the others of this tick
         # One caller after the other: there is nothing to collect, and at least a tick to save.
-        elif self._skipped or self._lead is None or are_large(operation.statements):
+        elif self._skipped or self._lead is None or deferred is not None or are_large(operation.statements):
             self._skipped = max(self._skipped - 1, 0)
             self.flush()
         else:
-            self.loop.call_soon(self._lead_if_idle, time.monotonic())
+            return self._lead_next_tick(operation, time.monotonic())
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
@@ -236,13 +248,14 @@ class Submitter(Recipient):
     def flush(self) -> None:
         """Send the collected operations."""
         self._has_run_here = False  # also where the caller of the one that has run was cancelled
-        operations, self._collected = self._collected, []
+        operations, self._collected, self._is_flush_due = self._collected, [], False
         if operations:
             self._was_single = len(operations) == 1
             self._send_batch(operations)
 
-    def protect(self) -> None:
-        """Do nothing: no signal interrupts an operation that a loop's thread runs."""
+    def _flush_soon(self) -> None:
+        self._is_flush_due = True
+        self.loop.call_soon(self.flush)
 
     def answer_soon(self, operation: Operation) -> None:
         """Settle an operation that ran in the loop's own thread."""
@@ -304,36 +317,77 @@ class Submitter(Recipient):
             raise operation.error
         return operation.result
 
-    def _lead_if_idle(self, submitted_at: float) -> None:
-        """Run a single operation in the loop's own thread, if the loop has run nothing else since it was submitted.
+    @coroutine
+    def _lead_next_tick(self, operation: Operation, submitted_at: float) -> Generator[Any, None, Any]:
+        """Run a single operation in the loop's own thread, in the next tick.
 
-        A round trip to the writer's thread takes about as long as half a commit.
+        A round trip to the writer's thread takes about as long as half a commit. The caller's own task runs it: that of
+        a future would be woken a tick later.
         """
+        try:
+            yield
+            is_done = self._is_led(operation, submitted_at)
+        except BaseException:  # the caller was cancelled, or the handler of a signal has raised
+            self._withdraw(operation)
+            raise
+        if not is_done:
+            return (yield from operation.awaited().__await__())
+        if operation.error is None:
+            return operation.result
+        try:
+            raise operation.error
+        finally:
+            del operation  # or the error's traceback would be a cycle
+
+    def _is_led(self, operation: Operation, submitted_at: float) -> bool:
+        """Run an operation in this thread, if nothing has happened in the loop since; tell whether it is done."""
         start = time.monotonic()
-        is_idle = len(self._collected) == 1 and not self._in_flight and start - submitted_at <= _IDLE_SECONDS
-        if self._lead is None or not is_idle:
+        collected, lead, waiter = self._collected, self._lead, self._waiter
+        if len(collected) != 1 or collected[0] is not operation or lead is None:
+            return False  # it was sent, or will be in this tick, with what was submitted after it
+        if self._in_flight or start - submitted_at > _IDLE_SECONDS:
             self.flush()
-            return
+            return False
+        collected.clear()
         self._signals.defer()
-        operations, self._collected = self._collected, []
-        batch = Batch(self, operations, start, start + self._timeout)
-        batch.waiter = Lock()  # this loop need not be called
-        batch.waiter.acquire()
+        # With a waiter, this loop need not be called.
+        batch = Batch(self, [operation], start, start + self._timeout, waiter=waiter)
         self._in_flight[batch] = None
-        self._lead(batch)
-        batch.waiter = None
-        if not batch.is_done:  # a thread that has seen the waiter just now does not call the loop
-            self._watch_in_flight()
+        lead(batch)
+        is_done = waiter.acquire(blocking=False)
+        if not is_done:
+            batch.waiter, self._waiter = None, held_lock()
+            is_done = batch.is_done  # a thread that has seen the waiter just now does not call the loop
+        if is_done:
+            self._note_led(batch, start)
         else:
-            if self._timer is not None:
-                self._timer.cancel()  # nothing else is in flight; the commit would count as a busy loop's time
-                self._timer = None
-            self.settle(batch)
-            if time.monotonic() - start > self.longest_stay:
-                self._back_off()
-            else:
-                self._skipped_next = self._fewest_skipped
+            self._watch_in_flight()
         self._signals.deliver()
+        return is_done
+
+    def _note_led(self, batch: Batch, start: float) -> None:
+        """Forget a batch that was run in this thread, and decide whether the next ones are."""
+        del self._in_flight[batch]
+        self._size -= 1
+        if self._timer is not None:
+            self._timer.cancel()  # nothing else is in flight; the commit would count as a busy loop's time
+            self._timer = None
+        if self._deferred:
+            self._admit()
+        if time.monotonic() - start > self.longest_stay:
+            self._back_off()
+        else:
+            self._skipped_next = self._fewest_skipped
+
+    def _withdraw(self, operation: Operation) -> None:
+        """Let an operation be, whose caller does not await it any more."""
+        operation.future.cancel()
+        if operation in self._collected:
+            self._collected.remove(operation)
+            self._size -= 1
+        elif any(operation in batch.operations for batch in self._in_flight):
+            return  # it is discarded once its outcome is known
+        operation.discard()
 
     def _back_off(self) -> None:
         """Send the next operations to the threads, after one took the loop too long; twice as many each time."""
@@ -402,12 +456,17 @@ def are_large(statements: Iterable[Statement]) -> bool:
         # The rows themselves: `values` would be one call more for each write of a single caller.
         has_rows = isinstance(statement, InsertStatement | PutStatement)
         rows = statement.rows if has_rows else (statement.values,)  # type: ignore[attr-defined]
-        if len(rows) > MOST_PUT:
+        # Values by their sizes in memory, which take no loop of Python; of numbers, they are small.
+        if len(rows) > MOST_PUT or max(map(getsizeof, chain.from_iterable(rows)), default=0) > MOST_BYTES_IN_LOOP:
             return True
-        for value in chain.from_iterable(rows):
-            if (type(value) is str or type(value) is bytes) and len(value) > MOST_BYTES_IN_LOOP:
-                return True
     return False
+
+
+def held_lock() -> Lock:
+    """Return a lock on which a thread waits until another one releases it."""
+    lock = Lock()
+    lock.acquire()
+    return lock
 
 
 def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
@@ -429,6 +488,8 @@ def answer(batches: Iterable[Batch]) -> None:
             batch.submitter.settle(batch)
         else:
             done.setdefault(batch.submitter.loop, []).append(batch)
+    if not done:
+        return
     for loop, answered in done.items():
         try:
             loop.call_soon_threadsafe(_settle, answered)
