@@ -3,12 +3,15 @@
 # ruff: noqa: ASYNC240 - the files are small, and a test may wait for them
 
 import asyncio
+import threading
 from pathlib import Path
 
 import apsw
+import pytest
 
 from sqlite.programs import Program
 from swarm_persistence import AgentModel, SqliteStorage
+from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
 
@@ -136,3 +139,49 @@ class TestCheckpoint:
 
         assert log_of(path) < 10_000_000  # 4 KiB times SQLite's 1,000 pages, and a batch
         assert len(await storage.repository(AgentModel).find_all()) == 2000
+
+    async def test_a_single_caller_does_not_let_it_grow_either(self, storage: SqliteStorage, path: Path) -> None:
+        for number in range(300):  # 15 pages each, written by the loop's own thread
+            await storage.store_agent(an_agent(f"agent-{number}", name="x" * 60_000))
+
+        assert log_of(path) < 10_000_000
+
+    async def test_callers_have_their_answers_before_a_long_log_is_checkpointed(
+        self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_begin = threading.Event()
+        checkpoint = WriterConnection.checkpoint
+
+        def held(connection: WriterConnection) -> None:
+            may_begin.wait(10)
+            checkpoint(connection)
+
+        monkeypatch.setattr(WriterConnection, "checkpoint", held)
+        await storage.store_many(an_agent(f"agent-{number}", name="x" * 10_000) for number in range(500))
+        size = path.stat().st_size
+        may_begin.set()
+        await storage.store_agent(an_agent("later"))
+
+        assert size < 1_000_000
+        assert path.stat().st_size > 4_000_000
+
+    async def test_a_log_that_a_reader_needs_is_not_checkpointed_after_each_commit(
+        self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts = 0
+        checkpoint = WriterConnection.checkpoint
+
+        def counted(connection: WriterConnection) -> None:
+            nonlocal attempts
+            attempts += 1
+            checkpoint(connection)
+
+        await storage.store_agent(an_agent("first"))
+        reader = apsw.Connection(str(path))
+        reader.execute("BEGIN; SELECT count(*) FROM agents").fetchall()
+        monkeypatch.setattr(WriterConnection, "checkpoint", counted)
+        for start in range(0, 2000, 20):
+            await storage.store_many(an_agent(f"{start}-{number}", name="x" * 5_000) for number in range(20))
+        reader.close()
+
+        assert 1 <= attempts <= 6  # of 100 commits of 40 pages each

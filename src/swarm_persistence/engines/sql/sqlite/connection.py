@@ -18,6 +18,8 @@ from swarm_persistence.query.query import FromNow
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 _LARGEST_IDLE_LOG_BYTES = 64 * 1024 * 1024
+_LONGEST_LOG_PAGES = 4_000
+"""Pages of the log after which SQLite checkpoints it within a commit; mostly the writer has done so before."""
 _CACHE_KIBIBYTES = 16 * 1024
 _STATEMENTS_KEPT = 128  # one of a large INSERT takes up to half a megabyte
 
@@ -92,6 +94,7 @@ def open_connection(
     for pragma, value in (
         ("synchronous", _SYNCHRONOUS[settings.durability]),
         ("journal_size_limit", _LARGEST_IDLE_LOG_BYTES),
+        ("wal_autocheckpoint", _LONGEST_LOG_PAGES),
         ("cache_size", -_CACHE_KIBIBYTES),
         ("mmap_size", 0),  # a mapped file turns an I/O error into a SIGBUS
         ("query_only", int(is_reader)),

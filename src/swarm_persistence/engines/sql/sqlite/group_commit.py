@@ -112,7 +112,7 @@ class Writer:
                     pass
         finally:
             self._lead.release()
-        if self._inbox:
+        if self._inbox or self.commits.is_checkpoint_due:
             self._put()
 
     def poll(self) -> None:
@@ -169,8 +169,12 @@ class Writer:
             while self._inbox:
                 if not self._run_group(may_wait=True) and not self._run_other():
                     return
+                if self.commits.is_checkpoint_due:
+                    self.commits.checkpoint()
                 if not self._watches.is_empty:
                     self._foreign_commits.poll_if_due(self.commits)
+            if self.commits.is_checkpoint_due:
+                self.commits.checkpoint()
             if not self._watches.is_empty:
                 self._foreign_commits.poll_if_due(self.commits)
             self._lead.release()

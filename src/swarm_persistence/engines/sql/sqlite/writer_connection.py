@@ -25,6 +25,8 @@ from swarm_persistence.errors import DatabaseError, OutcomeUnknownError
 _FILE, _LOG = 0, 1
 _NO_CHECKPOINT = -1
 """SQLITE_CHECKPOINT_NOOP: only report the number of frames in the log."""
+_LONGEST_LOG_FRAMES = 1_000
+"""Frames of the log after which it is checkpointed, and between two attempts while a reader needs it."""
 _FILE_HEADER_BYTES = 100
 _LOG_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -83,6 +85,9 @@ class WriterConnection:
         self._confirmed_at = float("-inf")
         self.is_outcome_unknown = False
         """Whether a commit since this was last set to `False` may be stored or not."""
+        self._due_at = _LONGEST_LOG_FRAMES
+        self.is_checkpoint_due = False
+        """Whether the log was long after the last commit, and was not checkpointed since."""
         self.connection = open_connection(True)
         self.cursor = self.connection.cursor()
         try:
@@ -128,6 +133,7 @@ class WriterConnection:
             ):
                 self.verify(self.connection)
             self._confirmed_at = time.monotonic()
+            self.is_checkpoint_due = contents is not None and contents.frames >= self._due_at
         except DatabaseError as error:
             self.is_outcome_unknown = True
             raise OutcomeUnknownError(f"{error.message}. What this call has written may be lost with it") from error
@@ -147,6 +153,20 @@ class WriterConnection:
         finding = None if self._contents is None else self._contents.finding(connection, size)
         if finding is not None:
             raise self._identity.damaged(finding)
+
+    def checkpoint(self) -> None:
+        """Checkpoint a long log, as far as readers allow, once the callers of its last commit have their answers.
+
+        SQLite itself would do so within that commit, and all callers of the group would wait for it.
+        """
+        self.is_checkpoint_due = False
+        if self._identity.is_wrong or self._is_spoiled:
+            return
+        # What fails here concerns no call: the log keeps what was committed, and is checkpointed after the next commit.
+        with suppress(apsw.Error):
+            frames, done = self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            # While a reader needs the log, an attempt after each commit would do no more.
+            self._due_at = _LONGEST_LOG_FRAMES if done == frames else frames + _LONGEST_LOG_FRAMES
 
     def verify_now_and_then(self) -> None:
         """Verify within a transaction that the paths lead to the file, unless done recently; raise as `prepare`."""
@@ -337,6 +357,8 @@ class _Contents:
         self._last_frame = b""
         self._last_frame_at = 0
         self._logs = 0
+        self.frames = 0
+        """Of the log, when its last frame was noted."""
         self._first_page = b""
         self._first_page_state = (0, (0, 0))
         self._note_log(connection)
@@ -362,7 +384,7 @@ class _Contents:
         """
         noted = self._log_header
         try:
-            frames, _ = connection.wal_checkpoint(mode=_NO_CHECKPOINT)
+            self.frames = frames = connection.wal_checkpoint(mode=_NO_CHECKPOINT)[0]
             position = _LOG_HEADER_BYTES + (frames - 1) * self._frame_bytes
             frame = b"" if frames <= 0 else connection.read("main", _LOG, position, _FRAME_HEADER_BYTES)[1]
         except apsw.BusyError:
