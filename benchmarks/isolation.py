@@ -17,6 +17,11 @@ _CONTEXT.set_forkserver_preload(["benchmarks.workloads"])
 _SPAWNED = multiprocessing.get_context("spawn")
 
 
+def preload(module: str) -> None:
+    """Let the new processes begin with this module in place of the workloads; call it before the first of them."""
+    _CONTEXT.set_forkserver_preload([module])
+
+
 async def run_isolated(function: Callable[..., T], *arguments: Any) -> T:
     """Run a function of a module in a new process, and return what it returns."""
     (result,) = await run_together(function, [arguments])

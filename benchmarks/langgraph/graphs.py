@@ -1,6 +1,7 @@
 """Graphs of ten nodes, whose checkpoints wait for the disk, and the upkeep of long threads."""
 
 import asyncio
+import gc
 import operator
 import time
 from pathlib import Path
@@ -55,6 +56,17 @@ async def nodes_rate(saver: BaseCheckpointSaver[Any], threads: int, seconds: flo
     deadline = started + seconds
     await asyncio.gather(*(one(thread) for thread in range(threads)))
     return done / (time.perf_counter() - started)
+
+
+def sqlite_rate(peer: str, path: str, threads: int, seconds: float) -> float:
+    """Return the nodes done a second on a new file, by a process that does nothing else."""
+
+    async def run() -> float:
+        async with sqlite_saver(peer, Path(path)) as saver:
+            gc.collect()  # of what the imports have left, no part of what is measured
+            return await nodes_rate(saver, threads, seconds)
+
+    return asyncio.run(run())
 
 
 async def fill(saver: BaseCheckpointSaver[Any], thread: str, checkpoints: int, *, has_writes: bool = False) -> None:
