@@ -15,7 +15,7 @@ from polling import until
 from swarm_persistence import SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Recipient, Submitter
+from swarm_persistence.engines.sql.sqlite.submit import MOST_SKIPPED, Batch, Recipient, Submitter
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, RecordsStatement, RecordStatement
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence_conformance.callers import elsewhere
@@ -125,6 +125,23 @@ class TestPointReads:
         await reading.get_agent("agent-1")
 
         assert not is_here(threads)
+
+    @pytest.mark.parametrize("is_busy", [False, True])
+    async def test_some_time_after_a_slow_one_they_take_no_other_thread_again(
+        self, reading: SqliteStorage, threads: Threads, is_busy: bool
+    ) -> None:
+        submitter = reading._engine._submitters[asyncio.get_running_loop()][1]
+        assert isinstance(submitter, Submitter)
+        submitter._back_off()
+        for _ in range(MOST_SKIPPED):
+            submitter._is_busy = is_busy
+            await reading.get_agent("agent-1")
+        assert threading.current_thread().name not in threads
+        threads.clear()
+
+        await reading.get_agent("agent-1")
+
+        assert is_here(threads)
 
     async def test_one_that_would_have_to_wait_for_a_lock_goes_to_a_thread(
         self, reading: SqliteStorage, threads: Threads, monkeypatch: pytest.MonkeyPatch

@@ -223,11 +223,12 @@ class Submitter(Recipient):
             return self._next_tick(operation)
         self._size += 1
         self._collected.append(operation)
+        is_skipped = is_single and self._skipped > 0
+        self._skipped -= is_skipped
         if not is_single or self._is_busy:
             self._flush_soon()  # with the others of this tick
         # One caller after the other: there is nothing to collect, and at least a tick to save.
-        elif self._skipped or self._lead is None or deferred is not None or are_large(operation.statements):
-            self._skipped = max(self._skipped - 1, 0)
+        elif is_skipped or self._lead is None or deferred is not None or are_large(operation.statements):
             self.flush()
         else:
             return self._lead_next_tick(operation, time.monotonic())
