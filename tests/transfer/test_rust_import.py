@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,21 @@ class TestTheCratesOwnFile:
         assert outcome.is_complete
         async with await PostgresStorage.open(url) as remote, await SqliteStorage.open(tmp_path / "new.db") as local:
             assert await everything_in(remote) == await everything_in(local)
+
+    async def test_what_a_server_refuses_is_skipped_and_the_rest_comes_over(self, file: RustFile, url: str) -> None:
+        long = "".join(sha256(str(number).encode()).hexdigest() for number in range(200))  # does not compress
+        for number in range(20):
+            file.add_task(long if number == 7 else f"task-{number}")
+        file.close()
+
+        outcome = await import_rust(file.path, url)
+
+        assert counts(outcome)["tasks"] == (20, 19)
+        (skipped,) = outcome.skipped
+        assert (skipped.table, skipped.row, skipped.id) == ("tasks", 8, long)
+        assert "too long" in skipped.reason
+        async with await PostgresStorage.open(url) as storage:
+            assert await storage.repository(TaskModel).count() == 19
 
     async def test_opening_it_as_a_storage_says_how_to_import_it(self, old: Path) -> None:
         with pytest.raises(

@@ -14,7 +14,7 @@ from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.engines.lines import BATCH
 from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.stepping import run_beside
-from swarm_persistence.errors import OtherError
+from swarm_persistence.errors import OtherError, SerializationError
 from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.storage import Storage
@@ -137,12 +137,31 @@ class _Import:
             for table in TABLES:
                 rows = self._source.rows(table)
                 while batch := await run_beside(partial(_next_batch, rows)):
-                    records = [*self._decoded(table, batch, in_cycles)]
-                    await storage.store_many(records)
+                    await self._add(storage, table, batch, in_cycles)
                     self._found[table] += len(batch)
-                    self._imported[table] += len(records)
                     if self._progress is not None:
                         self._progress(self._found.total(), total)
+
+    async def _add(
+        self, storage: Storage, table: str, batch: Sequence[tuple[int, Row]], in_cycles: frozenset[str]
+    ) -> None:
+        """Store the rows of a batch; skip those that this storage refuses, as PostgreSQL does very long ids."""
+        mapped, unknown, skipped = self._records.mapped.copy(), self._records.unknown.copy(), len(self._skipped)
+        records = [*self._decoded(table, batch, in_cycles)]
+        try:
+            async with storage.transaction():
+                await storage.store_many(records)
+        except SerializationError as error:
+            self._records.mapped, self._records.unknown = mapped, unknown
+            del self._skipped[skipped:]
+            if len(batch) == 1:
+                ((number, row),) = batch
+                self._skipped.append(SkippedRow(table, number, _shown_id(row), error.message))
+                return
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                await self._add(storage, table, half, in_cycles)
+        else:
+            self._imported[table] += len(records)
 
     def _decoded(self, table: str, batch: Sequence[tuple[int, Row]], in_cycles: frozenset[str]) -> Iterator[Model]:
         for number, row in batch:
