@@ -219,5 +219,5 @@ def comparable_column(table: Table[Any], field: object) -> Column:
 def bound(name: str, value: object) -> int:
     """Return a limit or offset; `InvalidQueryError` unless it is a whole number, 0 or more."""
     if type(value) is not int or not 0 <= value <= LARGEST_LIMIT:
-        raise InvalidQueryError(f"{name} is {shown(value)}, expected a whole number, 0 or more")
+        raise InvalidQueryError(f"{name} is {shown(value)}, expected a whole number, 0 or more and below 2**63")
     return value
