@@ -89,6 +89,7 @@ class DemoWorker:
             self._agent.id, task_types=TASK_TYPES, lease=LEASE_SECONDS, wait=_WAIT_SECONDS
         )
         if task is not None:
+            self._held = task  # from now on, its lease is extended
             await self._storage.store_event(self._event(TASK_STARTED, {"task_id": task.id}))
         return task
 
@@ -130,7 +131,6 @@ class DemoWorker:
                     await self._storage.store_message(self._failure(task))
 
     async def _do(self, task: TaskModel) -> None:
-        self._held = task
         try:
             await self._do_held(task)
         except LeaseLostError:
