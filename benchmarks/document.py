@@ -15,12 +15,12 @@ _SCALES = {scale.name: scale for scale in (FULL, QUICK, SMOKE)}
 _HOW = """\
 Every figure is the median of {rounds} rounds. The peers of a row are measured in one go, in a new random order each
 round, each on a fresh copy of the same file; after each measurement the file is checked for what the peer was asked to
-write. A closed loop: so many callers, each waiting for one operation before the next. `±` is half the distance between
-the fastest and the slowest round.
+write. The load is a closed loop: that many callers, each waiting for one operation before the next. `±` is half the
+distance between the fastest and the slowest round.
 
 Equal work: all peers run with WAL and `synchronous=FULL`, on the same tables with the same indexes (the library's own),
 and store the same values. `apsw`, `sqlite3` and `aiosqlite` are given the library's own encoder and decoder, so that
-what differs is the storing alone; SQLAlchemy has its own types for the same columns, with the same JSON encoder. The
+only the storing differs; SQLAlchemy has its own types for the same columns, with the same JSON encoder. The
 queues store each task as JSON in tables of their own.
 """
 
@@ -97,7 +97,7 @@ def targets(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield ""
     for verdict in verdicts:
         if not verdict.is_reached:
-            yield f"- **Falls short:** {verdict.what}. {verdict.note or 'Not looked into yet.'}"
+            yield f"- **Falls short:** {verdict.what}. {verdict.note or 'Not investigated yet.'}"
     yield ""
 
 

@@ -13,7 +13,7 @@ page, on new databases. A round's own figure is the median of {calls} calls, one
 batches of {records:,} records. Documents have 40 words each; every tenth has both words that are searched for. `±` is
 half the distance between the fastest and the slowest round. Durability is `relaxed` for both. Plain JavaScript stores
 objects with two indexes (documents with one) and checks nothing; `WasmStorage` is Python, and does all that it
-promises: it checks values, keeps versions, counts changes, takes turns with other tabs and tells them. A timer that
+promises: it checks values, keeps versions, counts changes, takes turns with other tabs and notifies them. A timer that
 fires as often as it can tells how late the event loop is: its longest delay while the call runs. `WasmStorage` stores
 long bytes in pieces; plain JavaScript stores them as one value, and does not copy them into Python's memory.
 """
@@ -30,7 +30,7 @@ KINDS = {
     "get document": "Read a document by its key",
     "list documents": "List {records:,} documents of a collection, by key (all of them)",
     "search documents": "Search {records:,} documents for two words, ranked (all of them)",
-    "filter documents": "Find by a value in their JSON 20 of {records:,} documents (all of them)",
+    "filter documents": "Find 20 of {records:,} documents by a value in their JSON (all of them)",
     "put large": "Put a document of {megabytes} MB of bytes",
     "put large, late": "– it makes the event loop late by",
     "get large": "Read a document of {megabytes} MB by its key",

@@ -23,8 +23,8 @@ TITLES = {
 }
 _HOW = """\
 Tasks done a second by one worker process: claimed, handled by a handler that does nothing, and recorded as done, with
-so many at once. What is recorded has reached the disk, with every queue. On SQLite, the tasks are stored beforehand; on
-PostgreSQL, another process stores them meanwhile. huey and diskcache delete a task when a worker takes it, so that
+that many at once. With every queue, what is recorded has reached the disk. On SQLite, the tasks are stored beforehand;
+on PostgreSQL, another process stores them meanwhile. huey and diskcache delete a task when a worker takes it, so that
 nothing is left to record, and a worker's death loses it; the library's tasks have leases, retries, dependencies and
 results.
 """

@@ -29,15 +29,15 @@ class _Workload(NamedTuple):
 
 
 _GRAPH = """\
-A graph of 10 nodes, each of which adds an item of 200 bytes, run with `durability="sync"`; so many threads at once."""
+A graph of 10 nodes, each of which adds an item of 200 bytes, run with `durability="sync"`, in that many threads."""
 _STORE = "Of 2,000 items of about 200 bytes in one namespace."
 _WORKLOADS = {
     "graphs-sqlite": _Workload("Graphs on SQLite", _GRAPH, "SwarmSaver", "AsyncSqliteSaver"),
     "graphs-postgres": _Workload("Graphs on PostgreSQL", _GRAPH, "SwarmSaver", "AsyncPostgresSaver"),
     "processes": _Workload(
         "Graphs in four processes on one new file",
-        "Four processes open the file at the same moment, each runs four threads at once; the sum of their rates. 0 "
-        "is a run in which a process of LangGraph's saver has failed, as with `database is locked`.",
+        "Four processes open the file at the same moment, and each runs four threads at once; the sum of their rates. "
+        "0 is a run in which a process of LangGraph's saver has failed, as with `database is locked`.",
         "SwarmSaver",
         "AsyncSqliteSaver",
     ),

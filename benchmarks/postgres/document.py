@@ -16,17 +16,18 @@ from benchmarks.workloads import claim_limits
 
 _HOW = """\
 Every figure is the median of {rounds} rounds; in each, all peers take their turns in a new random order, on one server
-that runs on the same machine with its own defaults, `fsync` on, and 16 connections for each peer. A closed loop: so
-many callers, each waiting for one operation before the next. `±` is half the distance between the fastest and the
-slowest round. `asyncpg by hand` is one prepared statement an operation on the library's own table, and COPY for many
-rows; the task queues keep their own tables.
+that runs on the same machine with its own defaults, `fsync` on, and 16 connections for each peer. The load is a closed
+loop: that many callers, each waiting for one operation before the next. `±` is half the distance between the fastest
+and the slowest round. `asyncpg by hand` is one prepared statement an operation on the library's own table, and COPY for
+many rows; the task queues keep their own tables.
 """
 _WHOLE_TASKS = """\
-Stored by one caller, a hundred at once, claimed by workers that run all the while in processes of their own, handled by
-a handler that does nothing, and recorded as done: the rate is that of the whole. The statements and the bytes of the
-log are the server's counts, the storing included; commits are those of transactions that wrote, each of which waits for
-the disk. DBOS cannot store many tasks at once, so ten callers store its tasks one by one; it polls, here 100 times a
-second. pgqueuer claims half of its tasks at once, which is the most that its limit of tasks at once allows.
+Tasks are stored by one caller, a hundred at once, claimed by workers that run all the while in processes of their own,
+handled by a handler that does nothing, and recorded as done: the rate is that of the whole. The statements and the
+bytes of the log are the server's counts, the storing included; commits are those of transactions that wrote, each of
+which waits for the disk. DBOS cannot store many tasks at once, so ten callers store its tasks one by one; it polls,
+here 100 times a second. pgqueuer claims half of its tasks at once, which is the most that its limit of tasks
+at once allows.
 """
 _TITLES = {
     "insert": "Store a task",

@@ -24,11 +24,12 @@ _PEERS = {
 _TARGETS = {("pending", 1): 0.5, ("get", 1): 0.5}
 _HOW = """\
 Every figure is the median of {rounds} rounds, in each of which all cases take their turns in a new random order, each
-on a fresh copy of its file. A closed loop: so many callers, each waiting for one operation before the next. The crate
-runs in a program of its own (`benchmarks/rust/`), built with `--release`, on tokio's runtime with several threads.
+on a fresh copy of its file. The load is a closed loop: that many callers, each waiting for one operation before the
+next. The crate runs in a program of its own (`benchmarks/rust/`), built with `--release`, on tokio's runtime with
+several threads.
 
 The crate writes the status of a task with JSON's quotes around it, so that it finds no pending task; for the list and
-the claims its file is put right beforehand. It checks no lease, dependency or version, and stores each record twice: in
+the claims its file is corrected beforehand. It checks no lease, dependency or version, and stores each record twice: in
 columns and as JSON, which it reads.
 """
 

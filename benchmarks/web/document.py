@@ -24,7 +24,7 @@ does; its process stores the tasks, too, and {EVENTS_A_SECOND} events a second. 
 of them `/live`, which a page follows, and half `/api/v1/events/stream`, and send {REQUESTS_A_SECOND:,} requests a
 second over {CONNECTIONS} connections: of ten, eight read a task, one a page of 20 tasks, and one stores an event, which
 100 streams then carry. The clients have niceness {NICENESS}, as if they ran elsewhere, but the processor time that
-they take is missed here all the same.
+they take is missing here all the same.
 
 The worker is measured with and without the clients, in turns, in a new random order each round; the medians of
 {{rounds}} rounds follow. `±` is half the distance between the fastest and the slowest round.

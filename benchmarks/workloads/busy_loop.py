@@ -25,7 +25,7 @@ class BusyLoop:
     title = "Busy loop"
     about = (
         f"{IN_FLIGHT} callers store events while another task of their loop runs bursts of Python of 1 ms, yielding "
-        "to the loop between them. Counted is what is done when the time is up; what is in flight then is finished "
+        "to the loop between them. What is done when the time is up is counted; what is in flight then is finished "
         "beside an idle loop, and counts in the percentile."
     )
 

@@ -21,8 +21,8 @@ class Iteration:
     key = "iteration"
     title = "Memory of reading through an async iterator"
     about = (
-        "`async for event in storage.repository(EventModel).iterate()` over {grown:,} events. Counted is the peak of "
-        "the process's resident memory while it reads, less the peak before."
+        "`async for event in storage.repository(EventModel).iterate()` over {grown:,} events. The figure is the peak "
+        "of the process's resident memory while it reads, less the peak before."
     )
 
     async def run(self, bench: Bench) -> list[Row]:

@@ -21,9 +21,9 @@ class Residency:
     key = "residency"
     title = "Memory of pending inserts"
     about = (
-        "{callers:,} tasks call `store_event` at once. Counted is the peak of the process's resident memory, less the "
-        "peak with an engine that holds nothing but a future for each call: what is left is what pending writes take "
-        "beside their callers. The records are made before."
+        "{callers:,} tasks call `store_event` at once. The figure is the peak of the process's resident memory, less "
+        "the peak with an engine that holds nothing but a future for each call: what is left is what pending writes "
+        "take beside their callers. The records are made beforehand."
     )
 
     async def run(self, bench: Bench) -> list[Row]:

@@ -54,7 +54,7 @@ CLAIM_NEXT = ClosedLoop(
     key="claim-next",
     title="Claim next",
     about=(
-        "Each caller takes the most urgent pending task, of several the one stored first, as a model. The library's "
+        "Each caller takes the most urgent pending task (of several, the one stored first), as a model. The library's "
         "`claim_next_task` also looks at dependencies and at `run_at`, and sets a lease; the others do not."
     ),
     prepare=_claims_of_the_next,
