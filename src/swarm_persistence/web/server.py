@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -57,17 +57,21 @@ class SwarmServer(uvicorn.Server):
         self._app = app
         self._stops_at_signals = stops_at_signals
         self._announce = announce
+        self._is_urgent = asyncio.Event()
         self.stopped_by: signal.Signals | None = None
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop gracefully at the first signal, at once at the second.
+        """Stop gracefully at the first signal; wait for no client any longer at the second.
 
-        uvicorn would re-raise the signal, which ends the process before the storage is closed.
+        uvicorn would re-raise the signal, which ends the process before the storage is closed. At the second one, it
+        would leave out the application's shutdown, and log the cancellation of each request.
         """
+        loop = asyncio.get_running_loop()
 
         def stop(number: int, _frame: object) -> None:
-            self.force_exit = self.should_exit  # at the second one
+            if self.should_exit:
+                loop.call_soon_threadsafe(self._is_urgent.set)
             self.stopped_by = self.stopped_by or signal.Signals(number)
             self.should_exit = True
 
@@ -90,15 +94,13 @@ class SwarmServer(uvicorn.Server):
         aborting = asyncio.create_task(self._abort_connections())
         try:
             await super().shutdown(sockets)
-            if self.force_exit:
-                # uvicorn leaves this out then; the application's task would be cancelled, and log a traceback.
-                await self.lifespan.shutdown()
         finally:
             aborting.cancel()
 
     async def _abort_connections(self) -> None:
         # Their handlers notice the disconnection and end; uvicorn would cancel them, and log an error for each.
-        await asyncio.sleep(_LONGEST_REQUEST_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_urgent.wait(), _LONGEST_REQUEST_SECONDS)
         for connection in [*self.server_state.connections]:
             connection.transport.abort()
 
