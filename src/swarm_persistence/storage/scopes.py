@@ -315,7 +315,8 @@ def find_scope(owner: object) -> Scope | None:
     while binding is not None and not (binding.scope.owner is owner and binding.scope.is_visible):
         binding = binding.outer
     if binding is None:
-        _innermost.set(_living(_innermost.get()))
+        if (inner := _innermost.get()) is not None:
+            _innermost.set(_living(inner))
         return None
     return binding.scope
 
