@@ -17,6 +17,9 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Without the cache of WebAssembly's machine code: in rare runs, pages crashed ("Target crashed") that were opened
+    # after a certain moment, while older ones went on. What pages of one browser share is this cache.
+    "--js-flags=--wasm-caching-threshold=2147483647 --wasm-caching-hard-threshold=2147483647",
 )
 
 _STARTED = "() => window.host !== undefined"
