@@ -166,17 +166,15 @@ class Writer:
             if not self._inbox:
                 self._wake.acquire(timeout=-1 if self._watches.is_empty else self._foreign_commits.poll_seconds)
             self._lead.acquire()
-            while self._inbox:
-                if not self._run_group(may_wait=True) and not self._run_other():
+            while True:
+                if self._inbox and not self._run_group(may_wait=True) and not self._run_other():
                     return
                 if self.commits.is_checkpoint_due:
                     self.commits.checkpoint()
                 if not self._watches.is_empty:
                     self._foreign_commits.poll_if_due(self.commits)
-            if self.commits.is_checkpoint_due:
-                self.commits.checkpoint()
-            if not self._watches.is_empty:
-                self._foreign_commits.poll_if_due(self.commits)
+                if not self._inbox:
+                    break
             self._lead.release()
 
     def _run_other(self) -> bool:
