@@ -366,11 +366,15 @@ class TestWrites:
     async def test_a_write_takes_one_turn_of_the_loop(self, writing: SqliteStorage) -> None:
         turns, other = another_task()
         await asyncio.sleep(0)
+        taken = []
         for number in range(50):
+            before = turns[0]
             await writing.store_agent(an_agent(f"more-{number}"))
+            taken.append(turns[0] - before)
         other.cancel()
 
-        assert turns[0] < 75  # of a few, a busy machine makes two
+        # A few take more on a busy machine: many, if the writer's thread is at work just then.
+        assert sum(each > 1 for each in taken) < 25, taken
 
     async def test_a_write_that_is_cancelled_before_its_turn_is_not_run(self, writing: SqliteStorage) -> None:
         call = elsewhere(writing.store_agent(an_agent("cancelled")))
