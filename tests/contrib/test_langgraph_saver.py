@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict, cast
 
 import pytest
 from langgraph.channels.delta import DeltaChannel
-from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint, get_checkpoint_id
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -335,6 +335,68 @@ async def test_a_run_of_any_number_of_checkpoints_is_deleted_with_their_writes(s
     [left] = [each async for each in saver.alist(config)]
     assert (left.metadata["step"], left.pending_writes) == (25, [("task", "channel", 25)])
     assert len(await storage.list_documents(("langgraph",), below=True)) == 2
+
+
+async def test_the_history_of_several_namespaces_is_that_of_langgraphs_own_saver(storage: Storage) -> None:
+    """Over several pages, with the writes of each checkpoint; the namespaces alternate, and so do two threads."""
+    savers: list[BaseCheckpointSaver[Any]] = [SwarmSaver(storage), InMemorySaver()]
+    for number in range(50):
+        checkpoint = empty_checkpoint()
+        place: Any = {"thread_id": "tu"[number % 4 == 3], "checkpoint_ns": ["", "sub:1"][number % 3 == 1]}
+        for saver in savers:
+            stored = await saver.aput({"configurable": place}, checkpoint, cast(Any, {"step": number % 7}), {})
+            for task in range(number % 3):
+                await saver.aput_writes(stored, [("channel", number), ("other", None)], f"task-{task}")
+
+    thread = {"thread_id": "t"}
+    for configurable in [None, thread, {**thread, "checkpoint_ns": ""}]:
+        config: Any = configurable and {"configurable": configurable}
+        for wanted in [None, {"step": 3}, {"step": 0}]:
+            ours, theirs = [
+                [
+                    (str(get_checkpoint_id(each.config)), each.config, each.metadata, each.pending_writes or [])
+                    async for each in saver.alist(config, filter=cast(Any, wanted))
+                ]
+                for saver in savers
+            ]
+            # LangGraph's own saver sorts within a namespace only.
+            assert ours == sorted(theirs, key=lambda each: each[0], reverse=True)
+            for limit in [0, 1, 30]:
+                limited = [each.config async for each in savers[0].alist(config, filter=wanted, limit=limit)]
+                assert limited == [each[1] for each in ours[:limit]]
+
+
+async def test_what_concerns_many_checkpoints_reads_and_deletes_them_in_pages(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one by one: each call is a round trip to a server."""
+    saver = SwarmSaver(storage)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for number in range(100):
+        stored = await saver.aput(config, empty_checkpoint(), cast(Any, {"step": number, "run_id": "run"}), {})
+        await saver.aput_writes(stored, [("channel", number)], "task")
+    calls: list[str] = []
+    for verb in ("get_document", "get_documents", "list_documents", "list_document_keys", "delete_documents"):
+
+        def counted(verb: Any, run: Any) -> Any:
+            def call(*args: Any, **options: Any) -> Any:
+                calls.append(verb)
+                return run(*args, **options)
+
+            return call
+
+        monkeypatch.setattr(storage, verb, counted(verb, getattr(storage, verb)))
+
+    assert len([each async for each in saver.alist(config)]) == 100
+    listing, calls[:] = len(calls), []
+    await saver.adelete_for_runs(["run"])
+    deleting, calls[:] = len(calls), []
+    for _ in range(100):
+        await saver.aput(config, empty_checkpoint(), cast(Any, {}), {})
+    await saver.aprune(["t"], strategy="keep_latest")
+
+    assert (listing, deleting, len(calls)) == (11, 21, 9)
+    assert len([each async for each in saver.alist(config)]) == 1
 
 
 async def test_a_single_text_is_no_list_of_ids(storage: Storage) -> None:

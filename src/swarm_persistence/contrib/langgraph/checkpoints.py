@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 _encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+ROOT = "langgraph"
 DELTA_MARKS = {"counters_since_delta_snapshot", "delta_writes_versioned"}
 
 
@@ -78,9 +79,13 @@ def comparisons(wanted: Mapping[str, Any]) -> list[tuple[str, str | int]]:
     return [(name, value) for name, value in wanted.items() if is_json([name, value]) and _is_comparable(name, value)]
 
 
-def checkpoints_of(collection: tuple[str, ...], last: str | None) -> QueryBuilder[DocumentModel]:
-    """Return a query of the checkpoints of a collection before the last one."""
+def checkpoints_of(
+    collection: tuple[str, ...], last: str | None, wanted: Mapping[str, Any]
+) -> QueryBuilder[DocumentModel]:
+    """Return a query of the checkpoints of a collection before the last one that may match a filter."""
     query = QueryBuilder(DocumentModel).where_collection(collection)
+    for name, value in comparisons(wanted):
+        query = query.where_json("value", ["metadata", name], "eq", value)
     return query if last is None else query.where_lt("id", DocumentModel.id_of(collection, last))
 
 

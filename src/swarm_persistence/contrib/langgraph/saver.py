@@ -12,8 +12,7 @@ from swarm_persistence import BlockingStorage, DocumentModel, Storage
 from swarm_persistence.contrib.blocking_form import blocking_form, blocking_of, blocking_series
 from swarm_persistence.contrib.langgraph.checkpoints import (
     DELTA_MARKS,
-    checkpoints_of,
-    comparisons,
+    ROOT,
     config_of,
     keys_of_writes,
     label_of,
@@ -22,6 +21,15 @@ from swarm_persistence.contrib.langgraph.checkpoints import (
     place_of,
     texts_of,
     value_of,
+)
+from swarm_persistence.contrib.langgraph.history import (
+    PAGE,
+    by_collection,
+    ids_before,
+    keys_of_writes_after,
+    pages,
+    writes_after,
+    writes_collection,
 )
 
 try:
@@ -42,10 +50,6 @@ try:
     from swarm_persistence.contrib.langgraph.writes import documents_of, parts_of, writes_of
 except ImportError as error:
     raise ImportError('SwarmSaver needs LangGraph: pip install "swarm-persistence[langgraph]"') from error
-
-ROOT = "langgraph"
-_BATCH = 20
-"""Checkpoints of a run, with their whole state, that a deletion holds in memory at once."""
 
 
 class SwarmSaver(BaseCheckpointSaver[str]):
@@ -84,21 +88,21 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         """Yield checkpoints, the latest first; `limit` counts those that match `filter`."""
         last = get_checkpoint_id(before) if before else None
         only = get_checkpoint_id(config) if config else None
-        found: set[tuple[str, tuple[str, ...]]] = set()
+        wanted = filter or {}
+        places = set()
         for collection in await self._collections(config):
-            if only is not None:
-                keys = [only] if last is None or only < last else []
+            if only is None:
+                ids = await ids_before(self._storage, collection, last, wanted, limit)
             else:
-                keys = await self._keys(collection, last, filter or {}, limit)
-            found |= {(key, collection) for key in keys}
-        left = len(found) if limit is None else limit
-        for key, collection in sorted(found, reverse=True):
-            if left <= 0:
-                return
-            document = await self._storage.get_document(collection, key)
-            if document is not None and matches(metadata_of(document.value), filter):
-                left -= 1
-                yield self._tuple(document, await self._writes(collection[1], collection[3], key))
+                ids = [only] if last is None or only < last else []
+            places |= {(id, collection) for id in ids}
+        async for page in pages(self._storage, sorted(places, reverse=True)[:limit]):
+            # Between those that match a filter, there may be many others.
+            writes = {} if wanted else await writes_after(self._storage, page)
+            for document in page:
+                if matches(metadata_of(document.value), wanted):
+                    place = document.key, document.collection
+                    yield self._tuple(document, (writes or await writes_after(self._storage, [document]))[place])
 
     async def aput(
         self,
@@ -137,13 +141,11 @@ class SwarmSaver(BaseCheckpointSaver[str]):
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints of these runs, and the writes that follow them."""
         for label in map(label_of, texts_of(run_ids, "run_ids")):
-            while found := await self._storage.list_documents((ROOT,), below=True, label=label, limit=_BATCH):
-                for document in found:
-                    _, thread, _, namespace = document.collection
-                    after, before = keys_of_writes(document.key)
-                    writes = (ROOT, thread, "writes", namespace)
-                    await self._storage.delete_documents(writes, after=after, before=before)
-                    await self._storage.delete_documents(document.collection, keys=[document.key])
+            while found := await self._storage.list_documents((ROOT,), below=True, label=label, limit=PAGE):
+                for collection, ids in by_collection((each.key, each.collection) for each in found).items():
+                    keys = await keys_of_writes_after(self._storage, collection, ids)
+                    await self._storage.delete_documents(writes_collection(collection), keys=keys)
+                    await self._storage.delete_documents(collection, keys=ids)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of a thread to another one."""
@@ -171,7 +173,7 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         for collection in collections:
             for latest in await self._storage.list_document_keys(collection, desc=True, limit=1):
                 await self._storage.delete_documents(collection, before=latest)
-                await self._storage.delete_documents((ROOT, collection[1], "writes", collection[3]), before=latest)
+                await self._storage.delete_documents(writes_collection(collection), before=latest)
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
         """Return a version after this one, unique among the thread's branches, in LangGraph's format."""
@@ -197,21 +199,6 @@ class SwarmSaver(BaseCheckpointSaver[str]):
             return [(ROOT, thread, "checkpoints", namespace)]
         return await self._storage.list_collections((ROOT, thread, "checkpoints"))
 
-    async def _keys(
-        self, collection: tuple[str, ...], last: str | None, filter: dict[str, Any], limit: int | None
-    ) -> Any:
-        """Return the ids before the last one, the latest first; with a limit, no more than match the filter."""
-        known = comparisons(filter)
-        if limit is None or len(known) < len(filter) or not known:
-            return await self._storage.list_document_keys(
-                collection, before=last, desc=True, limit=None if filter else limit
-            )
-        query = checkpoints_of(collection, last)
-        for name, value in known:
-            query = query.where_json("value", ["metadata", name], "eq", value)
-        found = await self._storage.repository(DocumentModel).query(query.order_by("id", desc=True).limit(limit))
-        return [document.key for document in found]
-
     async def _writes(self, thread: str, namespace: str, checkpoint_id: str) -> Any:
         after, before = keys_of_writes(checkpoint_id)
         return await self._storage.list_documents((ROOT, thread, "writes", namespace), after=after, before=before)
@@ -229,11 +216,11 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         )
 
     async def _refuse_delta_channels(self, collection: tuple[str, ...]) -> None:
-        for key in await self._storage.list_document_keys(collection):
-            if (document := await self._storage.get_document(collection, key)) is None:
-                continue
-            values = self._tuple(document, ()).checkpoint["channel_values"].values()
-            if not DELTA_MARKS.isdisjoint(document.value["metadata"]) or any(
-                isinstance(value, _DeltaSnapshot) for value in values
-            ):
-                raise NotImplementedError(f"keep_latest cannot prune a thread with a DeltaChannel: {collection[1]}")
+        places = [(id, collection) for id in await self._storage.list_document_keys(collection)]
+        async for page in pages(self._storage, places):
+            for document in page:
+                values = self._tuple(document, ()).checkpoint["channel_values"].values()
+                if not DELTA_MARKS.isdisjoint(document.value["metadata"]) or any(
+                    isinstance(value, _DeltaSnapshot) for value in values
+                ):
+                    raise NotImplementedError(f"keep_latest cannot prune a thread with a DeltaChannel: {collection[1]}")
