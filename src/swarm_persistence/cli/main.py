@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser: argparse.ArgumentParser = _Parser(
         prog=PROGRAM,
-        description="Durable agents, tasks, events, messages and metrics for AI-agent swarms.",
+        description="Durable agents, tasks, events, messages, metrics and documents for AI-agent swarms.",
         epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
