@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from postgres.guards import guarded
+
 USER = "swarm"
 PASSWORD = "s3cret-pässword"
 
@@ -177,11 +179,9 @@ class Server:
 @contextmanager
 def new_folder() -> Iterator[Path]:
     """Give a folder that the server's user may enter; pytest's own are for their owner only."""
-    folder = Path(tempfile.mkdtemp(prefix="swarm-postgres-"))
-    try:
+    folder = Path(tempfile.mkdtemp(prefix="swarm-postgres-")).resolve()
+    with guarded(folder):
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
