@@ -1,5 +1,6 @@
 """A prepared write compiles to the statements that its steps compile to one by one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ WRITES: list[tuple[PreparedWrite, tuple[Any, ...]]] = [
 ]
 
 
-def _shown(statements: list[Statement]) -> list[object]:
+def _shown(statements: Sequence[Statement]) -> list[object]:
     shown: list[object] = []
     for statement in statements:
         if isinstance(statement, IfChangedStatement):

@@ -1,6 +1,7 @@
 """Facts about group commit: what waits together is committed together, and each operation fails alone."""
 
 import asyncio
+import gc
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from swarm_persistence import (
     ClosedError,
     ConflictError,
     DatabaseError,
+    DocumentModel,
     EventModel,
     PoolError,
     SerializationError,
@@ -54,7 +56,32 @@ def file_size_limited_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, largest))
 
 
+def lists_and_dicts() -> int:
+    return sum(type(each) in (list, dict) for each in gc.get_objects())
+
+
 class TestTogether:
+    @pytest.mark.parametrize("argument", ["documents", "if_absent"])
+    async def test_puts_that_wait_hold_no_lists_or_dicts_which_the_garbage_collector_would_count(
+        self, storage: SqliteStorage, argument: str
+    ) -> None:
+        documents = [DocumentModel.new(("notes",), str(number), {"n": number}) for number in range(100)]
+        gc.collect()
+        gc.disable()
+        try:
+            before = lists_and_dicts()
+            puts = [
+                asyncio.create_task(storage.put_documents(**{"documents": (), argument: [document]}))
+                for document in documents
+            ]
+            await asyncio.sleep(0)
+            held = lists_and_dicts() - before
+        finally:
+            gc.enable()
+
+        assert [counts.added for counts in await asyncio.gather(*puts)] == [1] * 100
+        assert held < 10
+
     async def test_what_a_tick_writes_is_one_commit(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.forget_statements()
 

@@ -37,7 +37,7 @@ class Put(msgspec.Struct, Generic[M], frozen=True, gc=False):
 
     A replaced record keeps its `created_at`, and its version is raised. With `if_absent`, stored records are left as
     they are. Result: for each record the version and `created_at` now stored, as column values, or `None` if it was
-    left.
+    left. `created_at` may be `None` for the version 1, which has that of the record.
     """
 
     models: Sequence[M]

@@ -33,6 +33,10 @@ class PutCounts(msgspec.Struct, frozen=True):
     """Documents of `if_absent` that were stored already, and left as they are."""
 
 
+_Written = Sequence[tuple[int, Any] | None]
+"""The result of `Put`."""
+
+
 class DocumentVerbs(StorageCore):
     """Documents: put, read, update, take, watch. Expired documents count as absent everywhere."""
 
@@ -52,26 +56,30 @@ class DocumentVerbs(StorageCore):
         """
         given = self._documents(documents, "documents")
         new = self._documents(if_absent, "if_absent")
-        if not (given or new):
+        del documents, if_absent  # hundreds of puts may wait, and the garbage collector counts what they hold
+        records = (*given, *new) if given and new else given or new
+        if not records:
             return PutCounts()
-        self._set_all(chain(given, new), "updated_at", now())
-        results: list[list[tuple[int, int] | None]] = await self._executor().write(_steps_of(given, new))
+        self._set_all(records, "updated_at", now())
+        results: Sequence[_Written] = await self._executor().write(_steps_of(given, new))
+        written = results[0] if len(results) == 1 else [*chain.from_iterable(results)]
         is_in_transaction = innermost_scope() is not None
-        added = replaced = kept = 0
-        for document, written in zip(chain(given, new), chain.from_iterable(results), strict=True):
-            if written is None:
+        added = kept = 0
+        for document, stored in zip(records, written, strict=True):
+            if stored is None:
                 kept += 1
                 continue
-            version, created_at = written
-            added += version == 1
-            replaced += version != 1
+            version, created_at = stored
+            is_new = version == 1  # with its own created_at
+            added += is_new
             if is_in_transaction:
-                self._set_fields(document, version=version, created_at=from_microseconds(created_at))
+                kept_time = document.created_at if is_new else from_microseconds(created_at)
+                self._set_fields(document, version=version, created_at=kept_time)
             else:
                 document.version = version
-                if version != 1:
+                if not is_new:
                     document.created_at = from_microseconds(created_at)
-        return PutCounts(added, replaced, kept)
+        return PutCounts(added, len(records) - added - kept, kept)
 
     async def update_document(self, document: DocumentModel, *, force: bool = False) -> None:
         """Replace the stored document by this one, and raise its `version`.
@@ -130,7 +138,7 @@ class DocumentVerbs(StorageCore):
         for document in records:
             self._require_model(DOCUMENTS, document)
         if len(records) == 1:
-            return records  # the engine checks what makes up its id
+            return (records[0],)  # the engine checks what makes up its id
         return [*{id_of(document): document for document in records}.values()]
 
 

@@ -125,13 +125,16 @@ class StatementCompiler(ABC):
             LastSequence: self.last_sequence,
         }
 
-    def write(self, steps: Sequence[Step]) -> list[Statement]:
+    def write(self, steps: Sequence[Step]) -> Sequence[Statement]:
         """Return the statements of a write; a value that no column can hold raises `SerializationError`.
 
         Adjacent inserts into one table share a statement.
         """
         if type(steps) is BoundSteps and self._templates is not None:
             return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
+        if len(steps) == 1 and type(steps[0]) is not Insert:
+            # Hundreds may be in flight. The garbage collector counts new lists, but no tuples that Python reuses.
+            return (self._by_class[type(steps[0])](steps[0]),)
         statements: list[Statement] = []
         last: InsertStatement | None = None
         for step in steps:
@@ -167,7 +170,7 @@ class StatementCompiler(ABC):
         """Return the statement that adds a row unless another one has its value in a field."""
 
     @abstractmethod
-    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> Statement:
+    def put(self, table: Table[Any], rows: Sequence[Row], *, if_absent: bool) -> Statement:
         """Return the statement that adds rows, or replaces those of their ids."""
 
     @abstractmethod
@@ -241,7 +244,7 @@ class StatementCompiler(ABC):
 
     def _put(self, step: Put[Any]) -> Statement:
         table, encode, *_ = self._tables[type(step.models[0])]
-        return self.put(table, [*map(encode, step.models)], if_absent=step.if_absent)
+        return self.put(table, (*map(encode, step.models),), if_absent=step.if_absent)
 
     def _take(self, step: Take[Any]) -> Statement:
         return TakeStatement(*self.sql.take(step.query), step.query.table)

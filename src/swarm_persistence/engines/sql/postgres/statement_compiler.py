@@ -55,7 +55,7 @@ class PostgresStatementCompiler(StatementCompiler):
         self._bounds = LowerBounds()
         self._copying = threading.Lock()
 
-    def whole_write(self, steps: Sequence[Step]) -> list[Statement]:
+    def whole_write(self, steps: Sequence[Step]) -> Sequence[Statement]:
         """Return the statements of a caller's write: one, if it adds tasks that wait for others; else as `write`."""
         parts = links_and_tasks(steps, has_key)
         if parts is None:
@@ -80,7 +80,7 @@ class PostgresStatementCompiler(StatementCompiler):
         text, check_text = self.sql.insert_one_unless_held(table, field)
         return InsertUnlessHeldStatement(text, row, table, check_text, field)
 
-    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> ArrayPutStatement:
+    def put(self, table: Table[Any], rows: Sequence[Row], *, if_absent: bool) -> ArrayPutStatement:
         return ArrayPutStatement(table, rows, self.sql, if_absent)
 
     def upkeep(self, step: Upkeep[Any]) -> Statement:

@@ -350,12 +350,12 @@ class GroupCommit(WriterConnection):
         disk access included, runs in parallel with the event loop.
         """
         bulk, rows = _next_inserts(operations, 0)
-        puts = _puts_of(operations) if bulk is None else None
+        puts = _puts_of(operations, rows) if bulk is None else None
         if puts is not None:
             if self._puts_until_attempt:
                 self._puts_until_attempt -= 1
                 return False
-            bulk, rows = puts.new, [row for each in operations for put in _puts_in(each) for row in put.rows]
+            bulk = puts.new
         elif len(rows) != len(operations):
             return False
         count = len(rows)
@@ -380,7 +380,8 @@ class GroupCommit(WriterConnection):
         else:
             self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
             for operation in operations:
-                operation.result = [puts.result_of_new(put.rows) for put in _puts_in(operation)]
+                statements = cast(Sequence[PutStatement], operation.statements)
+                operation.result = (*[put.result_of_new for put in statements],)
         return True
 
     def _run_transaction(self, operations: list[Operation], start: int, *, has_savepoints: bool = False) -> int:
@@ -479,18 +480,15 @@ def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInser
     return (bulk, rows) if rows else (None, rows)
 
 
-def _puts_in(operation: Operation) -> Sequence[PutStatement]:
-    return cast(Sequence[PutStatement], operation.statements)
-
-
-def _puts_of(operations: list[Operation]) -> Puts | None:
-    """Return the `Puts` that operations share, if they consist of nothing but puts."""
+def _puts_of(operations: list[Operation], rows: list[Row]) -> Puts | None:
+    """Return the `Puts` that operations share, if they consist of nothing but puts, whose rows are added to `rows`."""
     puts: Puts | None = None
     for operation in operations:
         for statement in operation.statements:
             if type(statement) is not PutStatement or (puts is not None and statement.puts is not puts):
                 return None
             puts = statement.puts
+            rows += statement.rows
     return puts
 
 

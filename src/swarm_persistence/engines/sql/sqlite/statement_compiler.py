@@ -59,7 +59,7 @@ class SqliteStatementCompiler(StatementCompiler):
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._alike_changes = lru_cache(_TEMPLATES_KEPT)(lambda prepared: alike_change(dialect, prepared.template()))
         # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
-        self._templates: Callable[[PreparedWrite], list[Statement]] = lru_cache(_TEMPLATES_KEPT)(self._template)
+        self._templates: Callable[[PreparedWrite], Sequence[Statement]] = lru_cache(_TEMPLATES_KEPT)(self._template)
 
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, BulkInsert]:
         return BulkInsertStatement, BulkInsert(table, lambda rows: self.sql.insert(table, rows))
@@ -70,7 +70,7 @@ class SqliteStatementCompiler(StatementCompiler):
         *_, new_insert, insertion = self._tables[table.model]
         return ProbeThenInsertStatement(exists, new_insert(table, [row], insertion))
 
-    def put(self, table: Table[Any], rows: list[Row], *, if_absent: bool) -> PutStatement:
+    def put(self, table: Table[Any], rows: Sequence[Row], *, if_absent: bool) -> PutStatement:
         return PutStatement(table, rows, self._puts(table), if_absent)
 
     def upkeep(self, step: Upkeep[Any]) -> UpkeepStatement:
@@ -114,7 +114,7 @@ class SqliteStatementCompiler(StatementCompiler):
                 return AlikeChangesStatement(change, rows)
         return super().independent_writes(step)
 
-    def _template(self, prepared: PreparedWrite) -> list[Statement]:
+    def _template(self, prepared: PreparedWrite) -> Sequence[Statement]:
         return self.write(prepared.template())
 
     def get(self, read: Get[Any]) -> RecordStatement:

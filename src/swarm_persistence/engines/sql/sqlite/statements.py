@@ -219,6 +219,9 @@ class LargeRecordStatement(UnexpiredRecordStatement, eq=False, gc=False):
         return SmallRecordStatement(self.small_text, self.values, self.table)
 
 
+_ONE_NEW = ((1, None),)
+
+
 class PutStatement(CursorStatement, eq=False, gc=False):
     """Inserts or replaces rows of one table; gives version and creation time of each row that was written."""
 
@@ -238,6 +241,11 @@ class PutStatement(CursorStatement, eq=False, gc=False):
     @property
     def values(self) -> Iterable[Any]:
         return chain.from_iterable(self.rows)
+
+    @property
+    def result_of_new(self) -> Sequence[tuple[int, None]]:
+        """Return the result if none of the rows was stored: mostly one object for all, as many are in flight."""
+        return _ONE_NEW if len(self.rows) == 1 else _ONE_NEW * len(self.rows)
 
     def run_on(self, cursor: apsw.Cursor) -> list[tuple[int, int] | None]:
         written: dict[str, tuple[int, int]] = {}
@@ -261,16 +269,11 @@ class Puts:
         self._table = table
         self._sql = sql
         self._text_of = lru_cache(2 * MOST_PUT)(lambda rows, if_absent: sql.put(table, rows, if_absent=if_absent))
-        self._created_at = table.positions["created_at"]
 
     def compiled(self, rows: Sequence[Row], if_absent: bool) -> tuple[str, Sequence[Any]]:
         """Return the text that puts rows, some of which may be stored, and its values."""
         values = self._sql.put_values(self._table, [*chain.from_iterable(rows)], if_absent=if_absent)
         return self._text_of(len(rows), if_absent), values
-
-    def result_of_new(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
-        """Return the result of a `PutStatement` that has added all of its rows."""
-        return [(1, row[self._created_at]) for row in rows]
 
 
 class UpkeepStatement(CountStatement, eq=False, gc=False):
