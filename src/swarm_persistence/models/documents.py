@@ -1,7 +1,6 @@
 """The document: a value, bytes, or both, under a key in a collection."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Self
 
@@ -34,8 +33,10 @@ class DocumentModel(Model, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.id:
-            with suppress(TypeError, AttributeError):  # Storing it refuses the field, by its name.
-                self.id = self.id_of(self.collection, self.key)
+            try:  # noqa: SIM105 - suppress would take a third of the time of `new`
+                self.id = document_id(collection_text(self.collection), self.key)
+            except (TypeError, AttributeError):
+                pass  # storing it refuses the field, by its name
 
     @classmethod
     def new(

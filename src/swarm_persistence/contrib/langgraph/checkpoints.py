@@ -25,8 +25,12 @@ def place_of(config: "RunnableConfig") -> tuple[str, str]:
 
 def config_of(thread: str, namespace: str | None = None, checkpoint_id: str | None = None) -> "RunnableConfig":
     """Return the configuration that names a thread, a namespace of it, or a checkpoint."""
-    configurable = {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
-    return {"configurable": {name: value for name, value in configurable.items() if value is not None}}
+    configurable = {"thread_id": thread}
+    if namespace is not None:
+        configurable["checkpoint_ns"] = namespace
+    if checkpoint_id is not None:
+        configurable["checkpoint_id"] = checkpoint_id
+    return {"configurable": configurable}
 
 
 def keys_of_writes(checkpoint_id: str) -> tuple[str, str]:

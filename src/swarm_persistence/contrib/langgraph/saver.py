@@ -128,11 +128,15 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         thread, namespace = place_of(config)
         checkpoint_id = config["configurable"]["checkpoint_id"]
         collection = (ROOT, thread, "writes", namespace)
-        documents = documents_of(collection, checkpoint_id, parts_of(writes, self.serde), task_id, task_path)
-        if all(channel in WRITES_IDX_MAP for channel, _ in writes):
-            await self._storage.put_documents(documents)
+        are_special = [channel in WRITES_IDX_MAP for channel, _ in writes]
+        parts = parts_of(writes, self.serde)
+        documents = documents_of(collection, checkpoint_id, parts, task_id, task_path, is_split=any(are_special))
+        if all(are_special):
+            put = self._storage.put_documents(documents)
         else:
-            await self._storage.put_documents((), if_absent=documents)
+            put = self._storage.put_documents((), if_absent=documents)
+        del parts, documents  # the put keeps what it needs while it waits
+        await put
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete the thread's checkpoints and writes."""

@@ -26,11 +26,16 @@ def parts_of(writes: Iterable[tuple[str, Any]], serde: SerializerProtocol) -> li
 
 
 def documents_of(
-    collection: tuple[str, ...], checkpoint_id: str, parts: Sequence[_Part], task_id: str, task_path: str
+    collection: tuple[str, ...],
+    checkpoint_id: str,
+    parts: Sequence[_Part],
+    task_id: str,
+    task_path: str,
+    *,
+    is_split: bool,
 ) -> list[DocumentModel]:
-    """Return the documents of the writes of a call."""
-    has_special = any(channel in WRITES_IDX_MAP for _, channel, _, _ in parts)
-    groups = [[part] for part in parts] if has_special else [parts] if parts else []
+    """Return the documents of the writes of a call: one, or one for each write."""
+    groups = [[part] for part in parts] if is_split else [parts] if parts else []
     return [
         DocumentModel.new(
             collection,
