@@ -14,10 +14,10 @@ from benchmarks.targets import NOTES, Verdict
 
 _HOW = """\
 Every figure is the median of {rounds} rounds; in each, all cases take their turns in a new random order, each on a new
-file or database. Graphs on SQLite take three turns a round, each in a process of its own. `±` is half the distance
-between the fastest and the slowest turn. LangGraph's own savers and store are opened as their documentation says
-(`from_conn_string`). The server runs on the same machine, `fsync` on. All wait for the disk: WAL with
-`synchronous=FULL` on SQLite, the defaults of PostgreSQL.
+file or database. Graphs on SQLite take three turns a round, each in a process of its own, which imports LangGraph and
+the savers for SQLite, but no driver of a server. `±` is half the distance between the fastest and the slowest turn.
+LangGraph's own savers and store are opened as their documentation says (`from_conn_string`). The server runs on the
+same machine, `fsync` on. All wait for the disk: WAL with `synchronous=FULL` on SQLite, the defaults of PostgreSQL.
 """
 
 

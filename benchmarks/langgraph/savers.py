@@ -1,4 +1,4 @@
-"""The measured savers and stores, opened as their documentation says."""
+"""The measured savers and stores on SQLite, opened as their documentation says."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,12 +8,11 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 
-from swarm_persistence import PostgresStorage, SqliteStorage
+from swarm_persistence import SqliteStorage
 from swarm_persistence.contrib.langgraph import SwarmSaver, SwarmStore
 
 OURS, THEIRS, NOTHING = "swarm", "langgraph", "nothing"
@@ -68,18 +67,6 @@ async def sqlite_saver(peer: str, path: Path) -> AsyncIterator[Any]:
         yield SerializingSaver()
     else:
         async with AsyncSqliteSaver.from_conn_string(str(path)) as saver:
-            await saver.setup()
-            yield saver
-
-
-@asynccontextmanager
-async def postgres_saver(peer: str, url: str) -> AsyncIterator[Any]:
-    """Give a saver on a database."""
-    if peer == OURS:
-        async with await PostgresStorage.open(url) as storage:
-            yield SwarmSaver(storage)
-    else:
-        async with AsyncPostgresSaver.from_conn_string(url) as saver:
             await saver.setup()
             yield saver
 
