@@ -15,6 +15,7 @@ from postgres.servers import Server, embedded_programs, new_server
 from swarm_persistence import PostgresStorage, TaskModel
 from swarm_persistence.engines.following import BEFORE_ALL
 from swarm_persistence.engines.sql.postgres import notifications
+from swarm_persistence.engines.sql.postgres.compiler import NOTIFYING
 from swarm_persistence.engines.sql.postgres.notifications import Notifications, channel_of
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.query.query import Query
@@ -22,7 +23,7 @@ from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage import ready_tasks
 from swarm_persistence_conformance.callers import elsewhere
-from swarm_persistence_conformance.records import a_task, an_agent, ids
+from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 
 
@@ -280,6 +281,50 @@ class TestNotifications:
         await stranger.fetchval("SELECT 1")  # what was notified before comes before the answer
 
         assert heard == ["tasks"] * 2
+
+    async def test_a_record_that_is_stored_after_a_pause_is_notified_of_by_its_own_commit(
+        self, storage: PostgresStorage, schema: str, stranger: asyncpg.Connection, executed: list[tuple[str, Any]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(notifications, "_BETWEEN_NOTIFICATIONS_SECONDS", 60.0)
+        heard = await _listening(stranger, schema)
+
+        await storage.store_task(a_task("after a pause"))
+        await storage.store_event(an_event("at once"))
+        await stranger.fetchval("SELECT 1")  # what was notified before comes before the answer
+
+        assert heard == ["tasks"]
+        assert [values[-1] for text, values in executed if "INSERT" in text] == [True, False]
+        assert not [text for text, _ in executed if "pg_notify(channel" in text]
+
+    async def test_no_commit_waits_for_one_that_notifies(
+        self, storage: PostgresStorage, schema: str, stranger: asyncpg.Connection, executed: list[tuple[str, Any]]
+    ) -> None:
+        heard = await _listening(stranger, schema)
+        async with stranger.transaction():
+            await stranger.execute(f"SELECT pg_advisory_xact_lock({NOTIFYING}::bigint << 32)")
+
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await storage.store_task(a_task("beside it"))
+            await until(lambda: [text for text, _ in executed if "pg_notify(channel" in text])
+        await until(lambda: heard == ["tasks"])
+
+    async def test_a_full_queue_of_notifications_fails_no_store(self) -> None:
+        with new_server(embedded_programs(), max_notify_queue_pages="64") as server:
+            # A session that listens, and is in a transaction, keeps the queue from being emptied.
+            idle, busy = [await asyncpg.connect(server.url()) for _ in range(2)]
+            await idle.execute("LISTEN strange")
+            await idle.execute("BEGIN; SELECT 1")
+            with pytest.raises(asyncpg.ProgramLimitExceededError):
+                await busy.execute(
+                    "SELECT count(pg_notify('strange', repeat('x', 7000) || n)) FROM generate_series(1, 100) AS n"
+                )
+            async with await PostgresStorage.open(server.url(schema="full")) as storage:
+                await storage.store_task(a_task("1"))
+
+                assert await storage.get_task("1") is not None
+            for connection in (idle, busy):
+                await connection.close()
 
     @pytest.mark.parametrize("quiet_seconds", [0.0, 60.0])
     async def test_a_worker_claims_after_a_pause_without_a_check(

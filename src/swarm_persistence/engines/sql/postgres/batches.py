@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.comments import VERB
 from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited_for_lock
-from swarm_persistence.engines.sql.postgres.insertion import ArrayInsertStatement
+from swarm_persistence.engines.sql.postgres.insertion import ArrayInsertStatement, RowInsertStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.retry import Retrier
 from swarm_persistence.engines.sql.postgres.row_sizes import SizeOf, first_part
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
+from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.errors import StorageError, copy_error
 from swarm_persistence.schema.codec import codec_of
 from swarm_persistence.schema.tables import Table
@@ -112,13 +113,18 @@ class RowAdder:
     def __init__(
         self,
         table: Table[Any],
-        text: str,
+        compiler: PostgresStatementCompiler,
         retrier: Retrier,
         under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
-        committed: Callable[[set[str]], None],
+        committed: Callable[..., None],
+        *,
+        may_notify_within: Callable[[], bool],
     ) -> None:
+        """Take a function that tells whether the commit of a single row may notify other processes itself."""
         self._table = table
-        self._text = text
+        self._text = compiler.inserts[table.name]
+        self._row_text = compiler.row_inserts[table.name]
+        self._may_notify_within = may_notify_within
         self._retrier = retrier
         self._under_write_lock = under_write_lock
         self._committed = committed
@@ -139,7 +145,7 @@ class RowAdder:
         if not wanted:
             return
         rows = [row for row, _ in wanted]
-        insert = ArrayInsertStatement(self._table, rows, self._text, [rows])  # `Batches` has bounded them
+        insert = self._insert(rows)
         try:
             sequences = await self._retrier.write(operation, (insert,))
         except StorageError as error:
@@ -151,10 +157,16 @@ class RowAdder:
             await self._add(operation, wanted[:middle])
             await self._add(operation, wanted[middle:])
         else:
-            self._committed({self._table.name})
+            self._committed({self._table.name}, has_notified=insert.has_notified)
             for (_, future), sequence in zip(wanted, sequences, strict=True):
                 if not future.done():
                     future.set_result([sequence])
+
+    def _insert(self, rows: list[tuple[ColumnValue, ...]]) -> ArrayInsertStatement:
+        # `Batches` has bounded them.
+        if len(rows) == 1:
+            return RowInsertStatement(self._table, rows, self._row_text, [rows], may_notify=self._may_notify_within())
+        return ArrayInsertStatement(self._table, rows, self._text, [rows])
 
 
 class RowUpdater:

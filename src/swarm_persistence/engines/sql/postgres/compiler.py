@@ -32,6 +32,12 @@ WRITING = 1398231634
 It differs from the keys of other programs, and from that of version 5 of the schema, which ends in 3.
 """
 
+NOTIFYING = 1398231637
+"""The upper half of the key of the advisory lock that a commit with a notification holds: see `insert_row`."""
+
+_FULLEST_QUEUE = 0.5
+"""How full the server's queue of notifications may be for an insert to add one: a full queue would fail it."""
+
 
 class Numbering(Enum):
     """How the rows of a put get their sequences."""
@@ -62,6 +68,30 @@ class PostgresCompiler(ClaimCompiler):
         insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
         source = f"unnest({', '.join(arrays.values())}) AS added ({given})"
         return f"{insertion}\nSELECT {', '.join(values)}\nFROM {source}\nRETURNING id, {SEQUENCE}"
+
+    def insert_row(self, table: Table[Any], channel: str) -> str:
+        """Return the text that adds one row; it marks the values, and last whether the commit may notify of the row.
+
+        Commits with notifications wait for each other, also for the disk. So only one of these inserts at a time
+        notifies; each returns whether it has.
+        """
+        marks = Marks(self.dialect)
+        names, values = [*table.names], [f"{marks.next()}::{type_of(column)}" for column in table.columns]
+        if table.is_followed:
+            names.append(CHANGE_NUMBER)
+            values.append(CURRENT_CHANGE)
+        guards = (
+            f"{marks.next()}::boolean",
+            f"pg_notification_queue_usage() < {_FULLEST_QUEUE}",
+            f"pg_try_advisory_xact_lock({NOTIFYING}::bigint << 32)",
+        )
+        quoted_channel = channel.replace("'", "''")
+        return (
+            f"WITH added AS (\n  INSERT INTO {self.dialect.table(table)} ({listed(names)})\n"
+            f"  VALUES ({', '.join(values)})\n  RETURNING {SEQUENCE}\n)\n"
+            f"SELECT {SEQUENCE}, CASE WHEN {' AND '.join(guards)}\n"
+            f"  THEN pg_notify('{quoted_channel}', '{table.name}') IS NOT NULL ELSE false END\nFROM added"
+        )
 
     def put_rows(
         self,

@@ -35,6 +35,8 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
 
     text: str
     _parts: Sequence[Sequence[Values]] | None = None
+    has_notified: bool = False
+    """Whether the commit itself has notified other processes."""
 
     @property
     def parts(self) -> Sequence[Sequence[Values]]:
@@ -50,14 +52,28 @@ class ArrayInsertStatement(InsertStatement, eq=False, gc=False):
     def run(self) -> Exchange[list[Any]]:
         sequences: list[Any] = []
         for rows in self.parts:
-            try:
-                added = yield TextStatement(self.text, short_arrays_of(self.table, rows), self.table)
-            except asyncpg.UniqueViolationError as error:
-                raise refused(self.table, error, rows) from error
             # RETURNING has no order.
-            sequence_of = dict(added)
+            sequence_of = dict((yield from self._added(rows, short_arrays_of(self.table, rows))))
             sequences += [sequence_of[row[0]] for row in rows]
         return self.step_results(sequences)
+
+    def _added(self, rows: Sequence[Values], values: Values) -> Exchange[list[Any]]:
+        try:
+            added: list[Any] = yield TextStatement(self.text, values, self.table)
+        except asyncpg.UniqueViolationError as error:
+            raise refused(self.table, error, rows) from error
+        return added
+
+
+class RowInsertStatement(ArrayInsertStatement, eq=False, gc=False):
+    """Inserts one row, without arrays, and sets `has_notified`: if it may, its commit notifies other processes."""
+
+    may_notify: bool = False
+
+    def run(self) -> Exchange[list[Any]]:
+        ((sequence, has_notified),) = yield from self._added(self.rows, (*self.rows[0], self.may_notify))
+        self.has_notified = bool(has_notified)
+        return self.step_results([sequence])
 
 
 class ArrayPutStatement(Statement, eq=False, gc=False):

@@ -18,7 +18,6 @@ from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.insertion import ArrayPutStatement
-from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.periods import Periods
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
@@ -73,7 +72,7 @@ class LoopEngine:
         self._on_end = on_end
         self._resources = shared.pools.here()
         self.pool, self.notifications = self._resources.pool, self._resources.notifications
-        self._channel = channel_of(shared.settings.schema)
+        self._channel = shared.compiler.channel
         self._write_lock = shared.write_lock
         self._retrier = Retrier(self.pool, shared.pools.connector, self.compiler, self.settings)
         self._claims = Claims(self._retrier)
@@ -85,8 +84,14 @@ class LoopEngine:
         self._updaters: dict[RowUpdatePlan, Batches[RowUpdate]] = {}
         self._putters: dict[tuple[str, bool], Batches[RowPut]] = {}
         for table in TABLES:
-            text = self.compiler.inserts[table.name]
-            adder = RowAdder(table, text, self._retrier, self._under_write_lock, self.committed)
+            adder = RowAdder(
+                table,
+                self.compiler,
+                self._retrier,
+                self._under_write_lock,
+                self.committed,
+                may_notify_within=self._may_notify_within,
+            )
             self._adders[table.name] = Batches(
                 self.pending, adder.run, verb="store", is_write=True, size_of=sizes_at(table.large_places)
             )
@@ -184,12 +189,15 @@ class LoopEngine:
         """Wake the watches as `committed` does, but those of other processes later, as no task became ready."""
         self.committed(tables, is_urgent=False)
 
-    def committed(self, tables: set[str], *, is_urgent: bool = True) -> None:
-        """Wake the watches of these tables, here and in other processes."""
+    def committed(self, tables: set[str], *, is_urgent: bool = True, has_notified: bool = False) -> None:
+        """Wake the watches of these tables, here and in other processes unless the commit itself has notified them."""
         self._shared.pools.connector.has_written = True
         if tables:
             self._shared.watches.ring(tables)
-            self.notifications.send(self._channel, tables, is_urgent=is_urgent)
+            if has_notified:
+                self.notifications.sent(self._channel, tables)
+            else:
+                self.notifications.send(self._channel, tables, is_urgent=is_urgent)
         if self._shared.periods.is_due:
             self._check_periods()
 
@@ -299,6 +307,9 @@ class LoopEngine:
             )
         statements = self.compiler.whole_write(steps)
         return lambda operation: self._write(operation, statements)
+
+    def _may_notify_within(self) -> bool:
+        return self.notifications.may_go_along
 
     def _check_periods(self) -> None:
         self._shared.periods.postpone()

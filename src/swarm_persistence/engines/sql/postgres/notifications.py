@@ -1,7 +1,9 @@
 """Notifies other processes of commits, and receives their notifications: by NOTIFY and LISTEN, and by polling.
 
 A notification goes out after the commit and by itself, many commits in one: NOTIFY inside the transaction would let
-commits wait for each other. If it is lost with its process, a poll finds what was written.
+commits wait for each other. If it is lost with its process, a poll finds what was written. Only a single record that is
+stored after a pause has its notification in its own commit, which saves a round trip, and only if no other such commit
+is in progress (`PostgresCompiler.insert_row`).
 """
 
 import asyncio
@@ -76,15 +78,21 @@ class Notifications:
         self._has_listened = False
         self._is_closed = False
 
+    @property
+    def may_go_along(self) -> bool:
+        """Return whether the next commit may have its notification in it: none was sent just before."""
+        return self._sender is None and not self._is_closed
+
     def send(self, channel: str, tables: set[str], *, is_urgent: bool = True) -> None:
         """Notify other processes of commits to some tables; if not urgent, a little later, with those that follow."""
         self._unsent.setdefault(channel, set()).update(tables)
-        if self._channels is None and any(
-            not tables.isdisjoint(watches.names) for watches in self._audiences.get(channel, ())
-        ):
-            self._has_news.set()
-        if self._sender is None and not self._is_closed:
-            self._sender = self._start(self._send(0.0 if is_urgent else _BETWEEN_NOTIFICATIONS_SECONDS))
+        self._note_own_commit(channel, tables)
+        self._start_to_send(0.0 if is_urgent else _BETWEEN_NOTIFICATIONS_SECONDS)
+
+    def sent(self, channel: str, tables: set[str]) -> None:
+        """Note that a commit to some tables has notified other processes; the next notification is a little later."""
+        self._note_own_commit(channel, tables)
+        self._start_to_send(_BETWEEN_NOTIFICATIONS_SECONDS)
 
     def listen(self, schema: str, watches: Watches) -> None:
         """Wake a schema's watches after commits of other processes from here on, while there are watches."""
@@ -132,6 +140,16 @@ class Notifications:
         for audience in [*self._audiences.values()]:
             for watches in audience:
                 watches.ring()
+
+    def _note_own_commit(self, channel: str, tables: set[str]) -> None:
+        if self._channels is None and any(
+            not tables.isdisjoint(watches.names) for watches in self._audiences.get(channel, ())
+        ):
+            self._has_news.set()
+
+    def _start_to_send(self, after_seconds: float) -> None:
+        if self._sender is None and not self._is_closed:
+            self._sender = self._start(self._send(after_seconds))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         # Not in the caller's context, which it would keep alive.

@@ -21,6 +21,7 @@ from swarm_persistence.engines.sql.postgres.insertion import (
 )
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
 from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependentsStatement, links_and_tasks
+from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_sizes import first_part, sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
@@ -48,6 +49,8 @@ class PostgresStatementCompiler(StatementCompiler):
     def __init__(self, schema: str) -> None:
         compiler = PostgresCompiler(PostgresDialect(schema))
         self.inserts = {table.name: compiler.insert_rows(table) for table in TABLES}
+        self.channel = channel_of(schema)
+        self.row_inserts = {table.name: compiler.insert_row(table, self.channel) for table in TABLES}
         super().__init__(compiler, PostgresWordIndex(compiler.dialect))
         self.gets = {table.name: compiler.read_by_ids(table) for table in TABLES}
         self._dependents = compiler.insert_dependents()
