@@ -10,14 +10,16 @@ import pytest
 
 from polling import until
 from postgres.conftest import a_lock_is_waited_for
-from swarm_persistence import PostgresStorage, TaskPriority, TaskStatus
-from swarm_persistence.clock import from_microseconds
+from swarm_persistence import PostgresStorage, TaskModel, TaskPriority, TaskStatus
+from swarm_persistence.clock import SystemClock, from_microseconds, use_clock
+from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.tasks import IS_DUE, IS_READY, MOST_URGENT_FIRST
+from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.records import a_task, after
 
 _FILLING = """
@@ -322,3 +324,37 @@ async def test_claims_go_on_with_what_one_of_them_has_let_be_ready(
 
     assert len({task.id for task in claimed if task is not None}) == 20
     assert await admin.fetchval(f"SELECT count(*) FROM {schema}.tasks WHERE is_delayed") >= 1000  # none, before
+
+
+async def test_a_repeated_claim_is_compiled_once(storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    compile_claim = ClaimCompiler.claim_alone
+
+    def record(self: ClaimCompiler, query: Any, changes: Any, *arguments: Any, **options: Any) -> Any:
+        compiled.append(changes["assigned_to"])
+        return compile_claim(self, query, changes, *arguments, **options)
+
+    monkeypatch.setattr(ClaimCompiler, "claim_alone", record)
+    for agent_id in ("agent-1", "agent-1", "agent-2", "agent-2"):
+        await storage.store_tasks([a_task(f"{agent_id} {n}", task_type="work") for n in range(2)])
+        tasks = await storage.claim_next_tasks(agent_id, limit=10, task_types=["work"], lease=60)
+        assert {task.assigned_to for task in tasks} == {agent_id}
+        for task in tasks:
+            await storage.repository(TaskModel).delete(task.id)
+
+    assert compiled == ["agent-1", "agent-2"]
+
+
+async def test_a_claim_that_is_repeated_goes_by_the_clock_of_the_test(storage: PostgresStorage) -> None:
+    leases: list[datetime] = []
+    for clock in (SystemClock(), ManualClock(after(0)), ManualClock(after(60)), SystemClock()):
+        with use_clock(clock):
+            await storage.store_task(a_task("1"))
+            task = await storage.claim_next_task("agent-1", lease=60)
+            assert task is not None
+            assert task.lease_expires_at is not None
+            leases.append(task.lease_expires_at)
+            await storage.repository(TaskModel).delete("1")
+
+    assert leases[1:3] == [after(60), after(120)]
+    assert leases[0] < leases[3]

@@ -178,7 +178,7 @@ def test_a_handler_that_takes_longer_than_the_horizon_ends_the_claims_ahead_at_o
     pace = Pace()
     for _ in range(20):
         pace.note(0.0001)
-    assert pace.ahead(4) == 20
+    assert pace.ahead(4) == 16
     pace.note(0.05)
     assert pace.ahead(4) == 0
 
@@ -189,3 +189,11 @@ def test_no_more_are_claimed_ahead_than_handlers_have_ended() -> None:
     assert pace.ahead(50) == 1
     pace.reset()
     assert pace.ahead(50) == 0
+
+
+def test_the_first_claims_ahead_have_few_different_limits() -> None:
+    pace, limits = Pace(), set()
+    for _ in range(300):
+        pace.note(0.0001)
+        limits.add(pace.ahead(50))
+    assert limits == {1, 2, 4, 8, 16, 32, 64, 128, 256}

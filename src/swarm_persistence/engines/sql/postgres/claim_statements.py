@@ -1,13 +1,16 @@
 """Claims as single statements, which replace a transaction and commit by themselves."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
+from swarm_persistence.clock import is_system_clock
 from swarm_persistence.engines.sql.compiler import changes_shape
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
+from swarm_persistence.engines.sql.query_compiler import Compiled
 from swarm_persistence.engines.sql.statements import CountStatement, Statement
 from swarm_persistence.engines.steps import Change, Claim, Step, Upkeep
 from swarm_persistence.errors import UnreadableError
@@ -22,8 +25,8 @@ _OTHERS = 3
 """How many columns a claim returns in addition to those of its rows."""
 
 
-class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
-    """Claims in a statement that commits; gives the records, or `None` if the query `due` matches any row."""
+class CommittingClaimStatement(ConnectionStatement, eq=False, gc=False):
+    """Claims in a statement that commits; gives `None` if the query `due` matches any row."""
 
     compiler: ClaimCompiler
     claim: Claim[Any]
@@ -60,12 +63,40 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
     async def _claimed(
         self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
     ) -> list[Any]:
-        claim, compiler = self.claim, self.compiler
-        return await connection.run(
-            *compiler.claim_alone(
+        """Claim, and return the rows."""
+        raise NotImplementedError
+
+    async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
+        """Return what the statement gives for claimed rows."""
+        raise NotImplementedError
+
+    async def _undo(self, connection: Connection, row: Any) -> None:
+        """Restore the previous values of a claimed row, unless it has changed since."""
+        table, names = self.claim.query.table, [*self.claim.changes]
+        changes = dict(zip(names, row[-_OTHERS - len(names) : -_OTHERS], strict=True))
+        claimed = tuple(Condition(name, "=", row[table.positions[name]]) for name in (SEQUENCE, "version"))
+        await connection.count(*self.compiler.update(Query(table, claimed), changes))
+
+
+class ClaimAloneStatement(CommittingClaimStatement, eq=False, gc=False):
+    """Claims for one caller; gives the records."""
+
+    _compiled: Compiled | None = None
+    """The claim from the front, by the server's clock: a worker repeats it."""
+
+    async def _claimed(
+        self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
+    ) -> list[Any]:
+        is_kept = bounds is None and not is_wide and is_system_clock()
+        compiled = self._compiled if is_kept else None
+        if compiled is None:
+            claim, compiler = self.claim, self.compiler
+            compiled = compiler.claim_alone(
                 claim.query, claim.changes, self.due, is_wide=is_wide, unless=claim.unless, bounds=bounds
             )
-        )
+            if is_kept:
+                self._compiled = compiled
+        return await connection.run(*compiled)
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
@@ -77,15 +108,8 @@ class ClaimAloneStatement(ConnectionStatement, eq=False, gc=False):
                 await self._undo(connection, row)
             raise
 
-    async def _undo(self, connection: Connection, row: Any) -> None:
-        """Restore the previous values of a claimed row, unless it has changed since."""
-        table, names = self.claim.query.table, [*self.claim.changes]
-        changes = dict(zip(names, row[-_OTHERS - len(names) : -_OTHERS], strict=True))
-        claimed = tuple(Condition(name, "=", row[table.positions[name]]) for name in (SEQUENCE, "version"))
-        await connection.count(*self.compiler.update(Query(table, claimed), changes))
 
-
-class ClaimTogetherStatement(ClaimAloneStatement, eq=False, gc=False):
+class ClaimTogetherStatement(CommittingClaimStatement, eq=False, gc=False):
     """Claims for several callers, as if they had claimed one after another.
 
     For each claim that got any rows, it gives its place and the records, or the error of one that cannot be read.
@@ -158,7 +182,7 @@ class ClaimPlan:
         first = plans[0]
         return cls(first._compiler, first._bounds, first.kind, [plan._claims[0] for plan in plans])
 
-    @property
+    @cached_property
     def shape(self) -> Hashable | None:
         """Return what claims must have in common to share a statement; `None` if this one cannot share."""
         claim = self._claims[0]
@@ -172,12 +196,12 @@ class ClaimPlan:
         """Return how many rows are claimed at most; one without a limit counts as one."""
         return sum(claim.query.limit or 1 for claim in self._claims)
 
-    @property
+    @cached_property
     def unless_due(self) -> list[Statement]:
         """Return the claim statement that yields `None` if delayed rows are due."""
         return [self._claim_statement(self.kind.query)]
 
-    @property
+    @cached_property
     def claim(self) -> list[Statement]:
         """Return the claim statement that skips the check for due rows."""
         return [self._claim_statement(None)]

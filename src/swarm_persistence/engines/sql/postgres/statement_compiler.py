@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, LastSequence, NearestCandidates, Select
 from swarm_persistence.engines.sql.compiler import restored_values
 from swarm_persistence.engines.sql.postgres.arrivals import LastSequenceStatement, SettledRecordsStatement
@@ -40,6 +41,9 @@ from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restor
 from swarm_persistence.query.query import Condition, Query, Subquery
 from swarm_persistence.schema.tables import TABLES, TASKS, Table
 
+_MOST_CLAIMS = 256
+"""How many claims are kept compiled."""
+
 
 class PostgresStatementCompiler(StatementCompiler):
     """Compiles for one schema."""
@@ -56,6 +60,7 @@ class PostgresStatementCompiler(StatementCompiler):
         self._dependents = compiler.insert_dependents()
         self.row_updates = RowUpdates(compiler.dialect)
         self._bounds = LowerBounds()
+        self._last_claims: dict[PreparedWrite, tuple[tuple[Any, ...], ClaimPlan]] = {}
         self._copying = threading.Lock()
 
     def whole_write(self, steps: Sequence[Step]) -> Sequence[Statement]:
@@ -72,7 +77,17 @@ class PostgresStatementCompiler(StatementCompiler):
 
     def claim(self, steps: Sequence[Step]) -> ClaimPlan | None:
         """Return the plan of a write that runs an upkeep and then claims; `None` for other writes."""
-        return ClaimPlan.of(self.sql, self._bounds, steps)
+        if type(steps) is not BoundSteps:
+            return ClaimPlan.of(self.sql, self._bounds, steps)
+        # A worker repeats its claim.
+        values, plan = self._last_claims.get(steps.prepared, ((), None))
+        if plan is None or values != steps.values:
+            plan = ClaimPlan.of(self.sql, self._bounds, steps)
+            if plan is not None:
+                if len(self._last_claims) >= _MOST_CLAIMS:
+                    self._last_claims.clear()
+                self._last_claims[steps.prepared] = steps.values, plan
+        return plan
 
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, str]:
         return ArrayInsertStatement, self.inserts[table.name]
