@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
-from mutation.line_tests import LineTests, measure
+from mutation.line_tests import TESTS, LineTests, measure
 from mutation.mutants import FOLDERS, sample_of_mutants
 from mutation.trials import KILLED, TIMED_OUT, UNCLEAR, Copies, Trial
 
@@ -26,27 +26,50 @@ def main() -> None:
     parser.add_argument(
         "--timeout", type=float, default=120, help="seconds after which a mutant counts as killed (120)"
     )
-    parser.add_argument("--coverage", type=Path, help="an earlier run's .coverage, of the same code in the same --tree")
-    parser.add_argument("--tree", type=Path, help="an empty folder for the copies (a temporary one)")
+    parser.add_argument(
+        "--folders",
+        nargs="+",
+        type=Path,
+        choices=FOLDERS,
+        default=FOLDERS,
+        metavar="FOLDER",
+        help=f"mutate these ({' '.join(map(str, FOLDERS))})",
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=TESTS, metavar="TESTS", help=f"measure these files' coverage ({' '.join(TESTS)})"
+    )
+    parser.add_argument(
+        "--coverage",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing, but read what earlier runs of the same code left in TREE/tree/.coverage",
+    )
+    parser.add_argument(
+        "--tree", type=Path, help="an empty folder for the copies (a temporary one); with --size 0, for coverage alone"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutation-") as temporary:
         tree = (arguments.tree or Path(temporary)).resolve() / "tree"
         _copy_tracked_files(tree)
-        mutants, places = sample_of_mutants(tree, arguments.size, arguments.seed)
-        tests = LineTests(arguments.coverage) if arguments.coverage else measure(tree, arguments.workers)
+        mutants, places = sample_of_mutants(tree, arguments.folders, arguments.size, arguments.seed)
+        covered = arguments.coverage or [measure(tree, arguments.only, arguments.workers)]
+        tests = LineTests(covered)
         copies = Copies(tree, arguments.workers)
         with ThreadPoolExecutor(arguments.workers) as executor:
             trials = executor.map(
                 lambda mutant: copies.try_mutant(
                     mutant,
-                    tests.of(mutant.module_path, mutant.start_pos[0], arguments.tests, arguments.seed),
+                    tests.of(
+                        mutant.module_path.relative_to(tree), mutant.start_pos[0], arguments.tests, arguments.seed
+                    ),
                     arguments.timeout,
                 ),
                 mutants,
             )
             print(f"{len(mutants)} of {places} places, seed {arguments.seed}, at most {arguments.tests} tests a mutant")
             print(f"Python {platform.python_version()}, Cosmic Ray {version('cosmic-ray')}\n")
-            _report([_shown(trial) for trial in trials])
+            _report([_shown(trial) for trial in trials], arguments.folders)
 
 
 def _copy_tracked_files(tree: Path) -> None:
@@ -63,12 +86,12 @@ def _shown(trial: Trial) -> Trial:
     return trial
 
 
-def _report(trials: Sequence[Trial]) -> None:
+def _report(trials: Sequence[Trial], folders: Sequence[Path]) -> None:
     for trial in trials:
         if trial.outcome not in (KILLED, TIMED_OUT):
             print(f"\n{trial.outcome}: {trial.place} {trial.operator}\n{trial.difference}")
     print()
-    for folder in FOLDERS:
+    for folder in folders:
         _print_score(str(folder), [trial for trial in trials if trial.place.startswith(f"{folder}/")])
     _print_score("together", trials)
 

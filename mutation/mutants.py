@@ -1,6 +1,7 @@
 """Draws a sample of Cosmic Ray's mutants of the measured folders."""
 
 import random
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -19,13 +20,13 @@ FOLDERS = (SOURCE / "storage", SOURCE / "worker", SOURCE / "engines/sql/sqlite")
 _LEFT_OUT = "core/ReplaceBinaryOperator_BitOr_"
 
 
-def sample_of_mutants(tree: Path, size: int, seed: int) -> tuple[list[MutationSpec], int]:
-    """Return a random sample of mutants, and the number of places from which it was drawn.
+def sample_of_mutants(tree: Path, folders: Iterable[Path], size: int, seed: int) -> tuple[list[MutationSpec], int]:
+    """Return a random sample of the mutants of some folders, and the number of places from which it was drawn.
 
     Each place in the code is drawn at most once: an operator with many replacements counts no more than one with a
     single replacement.
     """
-    modules = sorted(find_modules(tree / folder for folder in FOLDERS))
+    modules = sorted(find_modules(tree / folder for folder in folders))
     with use_db(str(tree / "mutants.sqlite"), WorkDB.Mode.create) as database:
         init(modules, database, {})
         mutants = [mutation for item in database.work_items for mutation in item.mutations]
