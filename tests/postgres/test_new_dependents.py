@@ -1,13 +1,16 @@
 """Facts about storing tasks that wait for others: it is one statement, unless there may be a cycle or a failure."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from postgres.proxies import Proxy, new_proxy
 from postgres.servers import Server
-from swarm_persistence import ConflictError, DependencyCycleError, PostgresStorage, TaskModel, TaskStatus
+from swarm_persistence import ConflictError, DependencyCycleError, PostgresStorage, TaskModel, TaskStatus, blocking
+from swarm_persistence.storage import failures
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 
 MANY = 600
@@ -122,6 +125,45 @@ class TestRefusals:
         task = await storage.store_task(a_task("in vain", dependencies=["cancelled", "unknown"]))
 
         assert task.status is TaskStatus.FAILED
+
+
+class TestClaimsInBetween:
+    """A task is claimed by its id while its dependency fails: one step has found it pending, the next one does not."""
+
+    async def test_the_claim_holds_and_what_waits_for_it_does_not_fail(
+        self, storage: PostgresStorage, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await storage.store_tasks([
+            a_task("first"),
+            a_task("claimed", dependencies=["first"]),
+            a_task("behind", dependencies=["claimed"]),
+            a_task("pending", dependencies=["first"]),
+        ])  # fmt: skip
+        doomed_by = failures._doomed_by
+        claims: list[bool] = []
+
+        def claim() -> bool:
+            with blocking.open_storage(url) as other:
+                return other.claim_task("claimed", "agent")
+
+        def claim_first(*arguments: Any) -> Any:
+            if not claims:
+                with ThreadPoolExecutor() as thread:  # this one runs the event loop
+                    claims.append(thread.submit(claim).result())
+            return doomed_by(*arguments)
+
+        monkeypatch.setattr(failures, "_doomed_by", claim_first)
+
+        assert await storage.cancel_task("first")
+
+        assert claims == [True]
+        tasks = {id: await storage.get_task(id) for id in ("first", "claimed", "behind", "pending")}
+        assert {id: task.status for id, task in tasks.items() if task} == {
+            "first": TaskStatus.CANCELLED,
+            "claimed": TaskStatus.ASSIGNED,
+            "behind": TaskStatus.PENDING,
+            "pending": TaskStatus.FAILED,
+        }
 
 
 class TestLostAnswers:
