@@ -5,12 +5,16 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sqlite.programs import Program
-from swarm_persistence import AgentStatus, SqliteStorage, Storage, TaskModel, TaskStatus
+from swarm_persistence import AgentStatus, MemoryStorage, SqliteStorage, Storage, TaskModel, TaskStatus
+from swarm_persistence.worker import blocked_loops
+from swarm_persistence.worker.blocked_loops import LoopGuard
+from swarm_persistence.worker.task_runs import TaskLimits
 from swarm_persistence_conformance.records import an_agent
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.workers import a_worker, completed, soon, store
@@ -261,3 +265,66 @@ async def test_another_process_does_not_take_over_what_a_blocked_one_works_on(pa
 
     assert program.finish() == ["{'completed': 1}"]
     assert (task.result, task.claim_count, task.retry_count) == ("done", 1, 0)
+
+
+class TestTimes:
+    """When a blocked loop's leases and heartbeats are due, shown by a clock that moves only while the thread waits."""
+
+    LEASE_SECONDS = 600.0
+    HEARTBEAT_SECONDS = 40.0
+
+    async def acted_at(
+        self, monkeypatch: pytest.MonkeyPatch, until: float, *, is_seen: Callable[[float], bool] = lambda _: False
+    ) -> tuple[list[float], list[float]]:
+        """Return when leases were extended and heartbeats sent until a time; `is_seen` tells when the loop runs."""
+        now = 0.0
+        extended: list[float] = []
+        beaten: list[float] = []
+
+        async def release_ahead() -> None:
+            extended.append(now)
+
+        async def beat(_: object, agent_id: str) -> None:
+            beaten.append(now)
+
+        def wait(seconds: float) -> bool:
+            nonlocal now
+            for call in (guard._leases, guard._heartbeat):
+                if call._running is not None:
+                    call._running.result(LIMIT_SECONDS)
+            now += seconds
+            if is_seen(now):
+                guard._seen_at = now
+            return now > until
+
+        monkeypatch.setattr(MemoryStorage, "heartbeat", beat)
+        monkeypatch.setattr(blocked_loops, "time", SimpleNamespace(monotonic=lambda: now))
+        limits = TaskLimits(self.LEASE_SECONDS, None)
+        guard = LoopGuard(
+            MemoryStorage(), "agent-1", lambda: (), limits, self.HEARTBEAT_SECONDS, release_ahead=release_ahead
+        )
+        monkeypatch.setattr(guard._stopped, "wait", wait)
+
+        guard._watch()
+
+        return extended, beaten
+
+    async def test_leases_are_extended_each_third_of_a_lease_and_heartbeats_sent_after_each_pause(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        extended, beaten = await self.acted_at(monkeypatch, until=500)
+
+        # Blocked loops are detected after 5 s; the heartbeat before that was sent when the loop was last seen to run.
+        assert extended == [5.0, 205.0, 405.0]
+        assert beaten == [42.5 + 40 * number for number in range(12)]
+
+    async def test_a_loop_that_is_blocked_again_has_its_leases_extended_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        extended, beaten = await self.acted_at(monkeypatch, until=100, is_seen=lambda now: 10 < now <= 60)
+
+        assert extended == [5.0, 65.0]
+        assert beaten == []
+
+    async def test_a_loop_that_runs_gets_no_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert await self.acted_at(monkeypatch, until=2_000, is_seen=lambda _: True) == ([], [])
