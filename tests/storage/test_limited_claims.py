@@ -3,11 +3,14 @@
 from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
-from swarm_persistence import MemoryStorage
+import pytest
+
+from swarm_persistence import MemoryStorage, Storage
 from swarm_persistence.engines.interface import Engine, Session
 from swarm_persistence.engines.reads import Read, Select
 from swarm_persistence.engines.steps import LockRows, Step
 from swarm_persistence.schema.tables import TASK_LIMITS
+from swarm_persistence.storage import limits
 from swarm_persistence_conformance.interfering_engines import InterferingEngine
 from swarm_persistence_conformance.records import a_task
 
@@ -73,3 +76,16 @@ async def test_a_claim_locks_a_limit_that_was_set_since_the_last_one() -> None:
         assert engine.notes == [("work",), "read", ("other", "work"), "read"]
         assert await storage.claim_next_task("agent-1", task_types=["other"]) is None
         await storage.close()
+
+
+@pytest.mark.parametrize("held", [9, 10, 11, 50])
+async def test_a_limit_counts_all_tasks_that_are_held_already_however_few_one_write_counts(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(limits, "_MOST_IDS", 10)
+    await storage.store_tasks([a_task(f"t{number}", task_type="work") for number in range(held + 2)])
+    assert len(await storage.claim_next_tasks("agent-1", limit=held)) == held
+
+    await storage.set_limit("work", running=held + 1)
+
+    assert len(await storage.claim_next_tasks("agent-1", limit=2)) == 1
