@@ -3,8 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+
+import pytest
 
 from swarm_persistence.engines.sql.sqlite.log import commits_behind, dropped_commits
+from swarm_persistence.engines.sql.sqlite.raw_file import _CHUNK, copy_bytes
 
 MAKE_AND_DELETE = """
 import os, sys
@@ -25,3 +29,13 @@ def test_a_log_that_appears_while_it_is_looked_for_is_read(path: Path) -> None:
                 assert dropped_commits(log) == commits_behind(log, 0) == 0
         finally:
             other.kill()
+
+
+@pytest.mark.parametrize("size", [0, _CHUNK, _CHUNK + 1, 3 * _CHUNK - 1])
+def test_a_copy_has_all_bytes_of_the_file_whatever_part_is_read_at_once(path: Path, size: int) -> None:
+    path.write_bytes(Random(size).randbytes(size))
+    copy = path.with_name("copy.db")
+
+    copy_bytes(path, copy)
+
+    assert copy.read_bytes() == path.read_bytes()

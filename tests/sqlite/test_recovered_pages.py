@@ -76,6 +76,14 @@ def test_every_value_is_read_as_it_was_stored(path: Path, page_size: int) -> Non
     assert all(as_stored(dict(rows)[number]) == value for value, number in indexed)
 
 
+def test_the_header_tells_the_size_of_pages_where_no_other_page_shows_it(path: Path, page_size: int) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute(f"PRAGMA page_size = {page_size}; PRAGMA user_version = 1").fetchall()
+
+    with pages_of(path) as ((pages,), _):
+        assert (pages.page_size, pages.count) == (page_size, 1)
+
+
 @pytest.mark.parametrize("size", [10, 100, 5_000])
 def test_the_size_of_pages_shows_without_the_header(path: Path, page_size: int, size: int) -> None:
     # Of 5,000 bytes, most pages hold a part of a value, and begin as no page of a tree.
