@@ -22,7 +22,8 @@ from swarm_persistence import (
     TransactionError,
 )
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence_conformance.records import a_task
+from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
+from swarm_persistence_conformance.records import a_task, an_event
 
 
 @pytest.fixture
@@ -103,6 +104,32 @@ class TestFailedCommit:
 
         expected = {f"task-{number}" for number in range(20)} | {"of a call", "of the same call", "keyed"}
         assert await after_a_crash(path) == expected
+
+    @pytest.mark.parametrize("count", [1, 3])
+    async def test_a_record_that_is_found_stored_has_the_number_of_the_stored_one(
+        self, storage: SqliteStorage, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        confirm = WriterConnection.confirm
+        has_failed = False
+
+        def confirm_on_a_failing_disk(connection: WriterConnection) -> None:
+            nonlocal has_failed
+            if not has_failed:
+                has_failed = True
+                disk.fault = failing("xRead", apsw.SQLITE_IOERR_READ, ending="-wal")
+            try:
+                confirm(connection)
+            finally:
+                disk.fault = None
+
+        await storage.store_event(an_event("before"))
+        monkeypatch.setattr(WriterConnection, "confirm", confirm_on_a_failing_disk)
+
+        events = await asyncio.gather(*(storage.store_event(an_event(f"event-{number}")) for number in range(count)))
+
+        assert has_failed
+        assert [event.sequence for event in events] == [*range(2, count + 2)]
+        assert (await storage.read_events())[1:] == events
 
     async def test_while_the_disk_fails_the_outcome_is_unknown(
         self, storage: SqliteStorage, disk: FaultyDisk, path: Path

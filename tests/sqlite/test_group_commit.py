@@ -4,7 +4,7 @@ import asyncio
 import gc
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -178,6 +178,23 @@ class TestAlone:
         failed = {id: type(outcome) for id, outcome in outcomes.items() if outcome is not None}
         assert failed == {"agent-3": ConflictError, "agent-150": ConflictError}
         assert await stored_agents(storage) == set(outcomes)
+
+    async def test_a_refusal_by_another_constraint_than_a_unique_one_is_no_conflict(
+        self, storage: SqliteStorage, path: Path
+    ) -> None:
+        with closing(apsw.Connection(str(path))) as connection:
+            connection.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON agents WHEN NEW.name = 'refused' "
+                "BEGIN SELECT RAISE(ABORT, 'by a trigger of the caller'); END"
+            )
+        agents = [an_agent("a"), an_agent("b", name="refused"), an_agent("c")]
+
+        for several in (agents, [agents[1]]):
+            outcomes = await outcomes_of_storing(storage, several)
+            error = outcomes.pop("b")
+            assert type(error) is DatabaseError
+            assert "by a trigger of the caller" in str(error)
+            assert [*outcomes.values()] == [None] * (len(several) - 1)
 
     async def test_each_failed_caller_gets_an_error_of_its_own(self, storage: SqliteStorage, watch: Watch) -> None:
         watch.writer.set_commit_hook(lambda: True)
