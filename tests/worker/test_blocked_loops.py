@@ -310,13 +310,14 @@ class TestTimes:
         return extended, beaten
 
     async def test_leases_are_extended_each_third_of_a_lease_and_heartbeats_sent_after_each_pause(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         extended, beaten = await self.acted_at(monkeypatch, until=500)
 
         # Blocked loops are detected after 5 s; the heartbeat before that was sent when the loop was last seen to run.
         assert extended == [5.0, 205.0, 405.0]
         assert beaten == [42.5 + 40 * number for number in range(12)]
+        assert "has been blocked for 5.0 s" in caplog.text
 
     async def test_a_loop_that_is_blocked_again_has_its_leases_extended_at_once(
         self, monkeypatch: pytest.MonkeyPatch
