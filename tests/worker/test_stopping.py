@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import AgentModel, AgentStatus, OtherError, Storage, TaskModel, TaskStatus, TransactionError
+from swarm_persistence.worker import registration
 from swarm_persistence_conformance.records import MOMENT, an_agent
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.workers import a_worker, soon, store
@@ -222,7 +223,12 @@ async def test_a_worker_takes_over_the_agent_of_its_name_and_leaves_its_claims_t
     assert (await task_of(storage)).status is TaskStatus.ASSIGNED
 
 
-async def test_a_worker_that_stops_does_not_sign_off_the_next_one_of_its_name(storage: Storage) -> None:
+@pytest.mark.parametrize("incarnations", ["12", "21"])
+async def test_a_worker_that_stops_does_not_sign_off_the_next_one_of_its_name(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, incarnations: str
+) -> None:
+    # Random ones would hide, every other time, a comparison of which is greater.
+    monkeypatch.setattr(registration, "new_id", iter(incarnations).__next__)
     earlier, later = (a_worker(storage, {"work": Handler()}) for _ in range(2))
     async with AsyncExitStack() as working:
         async with earlier:
