@@ -1,13 +1,16 @@
 """Tasks that a worker claims before it has a slot for them: it starts them soon, or hands them back."""
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from polling import until
 from swarm_persistence import Storage, TaskModel, TaskStatus
-from swarm_persistence.worker.pace import Pace
+from swarm_persistence.worker import worker_runs
+from swarm_persistence.worker.pace import HORIZON_SECONDS, Pace
 from worker.test_blocked_loops import LEASE, Elsewhere, register_the_other
 from worker.workers import a_worker, completed, once, soon, store
 
@@ -172,6 +175,46 @@ def test_as_many_are_claimed_ahead_as_quick_handlers_start_within_the_horizon() 
     for _ in range(20):
         pace.note(0.004)
     assert (pace.ahead(1), pace.ahead(8), pace.ahead(0)) == (1, 10, 0)
+
+
+def test_several_slots_start_tasks_within_the_horizon_though_each_handler_takes_longer() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.note(0.02)
+    assert (pace.ahead(3), pace.ahead(4), pace.ahead(8)) == (0, 1, 2)
+
+
+async def test_slots_of_handlers_that_run_for_longer_than_the_horizon_count_for_no_claims_ahead(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots: list[int] = []
+
+    class RecordingPace(Pace):
+        def ahead(self, slots_ending_soon: int) -> int:
+            slots.append(slots_ending_soon)
+            return 0
+
+    handlers = [BlockingHandler("a"), BlockingHandler("b")]
+    types: dict[str, Callable[..., Any]] = {"first": handlers[0], "second": handlers[1]}
+    async with a_worker(storage, types, concurrency=5) as worker:
+        for id, task_type, handler in zip("ab", types, handlers, strict=True):
+            await store(storage, id, task_type=task_type)
+            await soon(handler.begun)
+        run = worker._started()
+        older, newer = run._running
+        older.started_at, newer.started_at = 100.0, 100.2
+        run._pace = RecordingPace()
+        times = iter([100.2, 100.2 + HORIZON_SECONDS / 2, 100.2 + 2 * HORIZON_SECONDS])
+        monkeypatch.setattr(worker_runs, "time", SimpleNamespace(monotonic=times.__next__))
+
+        rooms = [run._room() for _ in range(3)]
+
+        monkeypatch.undo()
+        for handler in handlers:
+            handler.may_go.set()
+        await completed(storage, "a", "b")
+
+    assert (slots[:3], rooms) == ([4, 4, 3], [3, 3, 3])
 
 
 def test_a_handler_that_takes_longer_than_the_horizon_ends_the_claims_ahead_at_once() -> None:
