@@ -9,7 +9,7 @@ import pytest
 from polling import until
 from postgres.poolers import new_pooler
 from postgres.servers import Server
-from swarm_persistence import PostgresStorage, Worker, __version__
+from swarm_persistence import DatabaseError, PostgresStorage, Worker, __version__
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence_conformance.records import a_task, an_agent
 
@@ -53,6 +53,20 @@ class TestApplicationNames:
             async with other:
                 await until_named(admin, f"{OWN} reader,writer")
             await until_named(admin, f"{OWN} reader")
+        await storage.list_agents()
+
+        await until_named(admin, OWN)
+
+    async def test_connections_do_not_show_an_agent_that_could_not_be_registered(
+        self, storage: PostgresStorage, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(*_: object) -> None:
+            raise DatabaseError("refused")
+
+        monkeypatch.setattr(PostgresStorage, "heartbeat", refuse)
+        with pytest.raises(DatabaseError, match="refused"):
+            async with Worker(storage, an_agent(name="reader"), {"work": print}, heeds_signals=False):
+                pass
         await storage.list_agents()
 
         await until_named(admin, OWN)
