@@ -265,6 +265,22 @@ class TestNotifications:
         assert len(rings) == 4
         commits.close()
 
+    async def test_a_commit_whose_notification_is_lost_wakes_with_a_poll(
+        self, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(notifications, "_BETWEEN_RARE_POLLS_SECONDS", 0.05)
+        commits = storage.watch_commits(TaskModel)
+        await until_listening(storage)
+        await until(lambda: bool(_notifications_of(storage)._marks._seen))
+        await commits.wait(0)  # the first poll wakes for what was committed before
+        monkeypatch.setattr(_notifications_of(other), "send", lambda *_, **__: None)
+
+        await other.store_tasks([a_task("one"), a_task("two")])  # a single one may be notified of within its commit
+
+        async with asyncio.timeout(LIMIT_SECONDS):
+            assert await commits.wait()
+        commits.close()
+
     async def test_a_claim_and_what_follows_it_are_one_notification(
         self, storage: PostgresStorage, other: PostgresStorage, schema: str, stranger: asyncpg.Connection,
         monkeypatch: pytest.MonkeyPatch,
