@@ -41,6 +41,7 @@ class Bench:
         """Measure several quantities of every case once a round."""
         measured: dict[tuple[Case, Quantity], list[float]] = defaultdict(list)
         # What was made beforehand is not garbage: the collector must not go through it again and again.
+        was_frozen = gc.get_freeze_count() > 0  # the tests freeze what they have imported, for as long as they run
         gc.collect()
         gc.freeze()
         for number in range(self.scale.rounds):
@@ -48,7 +49,8 @@ class Bench:
             for case in self.shuffled(cases):
                 for quantity, value in (await measure_once(case)).items():
                     measured[case, quantity].append(value)
-        gc.unfreeze()
+        if not was_frozen:
+            gc.unfreeze()
         return [
             Row(workload, *case, values, *quantity)
             for case in cases
