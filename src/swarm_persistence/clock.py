@@ -48,7 +48,7 @@ class ManualClock:
 class Waiters(Protocol):
     """Waiters for a time, which must read the clock again once it has been moved."""
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake them, from any thread."""
         ...
 
@@ -75,14 +75,14 @@ def is_system_clock() -> bool:
 
 
 def wake_when_moved(waiters: Waiters) -> None:
-    """Ring these waiters, as long as they exist, whenever a clock is moved."""
+    """Wake these waiters, as long as they exist, whenever a clock is moved."""
     _waiters.add(waiters)
 
 
 def wake_waiters() -> None:
     """Wake all waiters for a time, in every storage of this process; a clock of your own calls it when it is moved."""
     for waiters in [*_waiters]:
-        waiters.ring()
+        waiters.notify()
 
 
 @contextmanager

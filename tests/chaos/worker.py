@@ -37,7 +37,7 @@ class Worker:
         async with asyncio.TaskGroup() as lanes:
             for _ in range(_LANES):
                 lanes.create_task(self._claim_and_work())
-            lanes.create_task(self._give_back_what_others_left())
+            lanes.create_task(self._release_what_others_left())
 
     async def _claim_and_work(self) -> None:
         while True:
@@ -82,14 +82,14 @@ class Worker:
         # On a server, two transactions may wait for each other's rows: one of them is done again.
         await self._storage.run_transaction(work)
 
-    async def _give_back_what_others_left(self) -> None:
-        async def give_back() -> None:
+    async def _release_what_others_left(self) -> None:
+        async def release() -> None:
             recovery = await self._storage.requeue_expired_tasks(heartbeat_timeout=None)
             for id in recovery.requeued:
                 await self._storage.store_event(self._event("requeued", {"task": id}))
 
         while True:
-            await self._storage.run_transaction(give_back)
+            await self._storage.run_transaction(release)
             await asyncio.sleep(self._lease / 4)
 
     async def _tell(self, event_type: str, task: TaskModel) -> None:

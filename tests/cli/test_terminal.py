@@ -9,7 +9,7 @@ from rich.console import Console
 
 from swarm_persistence import AgentModel
 from swarm_persistence.cli.records import show_all
-from swarm_persistence.cli.terminal import meter, say
+from swarm_persistence.cli.terminal import meter, print_line
 
 
 def test_without_terminal_progress_is_a_line_at_every_quarter() -> None:
@@ -40,7 +40,7 @@ def test_in_a_terminal_progress_is_a_bar() -> None:
 def test_a_line_is_printed_as_it_is_however_long() -> None:
     console = Console(file=(output := io.StringIO()), width=20)
     line = "[bold]a path [/tmp]" + " and more" * 10
-    say(console, line)
+    print_line(console, line)
     assert output.getvalue() == line + "\n"
 
 

@@ -9,7 +9,7 @@ from swarm_persistence.errors import ClosedError
 from swarm_persistence.schema.tables import EVENTS, MESSAGES, TASKS
 
 
-async def has_rung(watch: TableWatch) -> bool:
+async def is_notified(watch: TableWatch) -> bool:
     """Tell whether it has rung; one that has not yet gets no time to."""
     return await watch.wait(0)
 
@@ -18,28 +18,28 @@ async def test_a_commit_wakes_those_who_watch_one_of_its_tables_alone() -> None:
     watches = Watches()
     tasks, events, both = watches.add((TASKS,)), watches.add((EVENTS,)), watches.add((TASKS, EVENTS))
 
-    watches.ring({TASKS.name, MESSAGES.name})
+    watches.notify({TASKS.name, MESSAGES.name})
 
-    assert [await has_rung(watch) for watch in (tasks, events, both)] == [True, False, True]
+    assert [await is_notified(watch) for watch in (tasks, events, both)] == [True, False, True]
 
 
 async def test_a_commit_of_unknown_tables_wakes_all() -> None:
     watches = Watches()
     tasks, events = watches.add((TASKS,)), watches.add((EVENTS,))
 
-    watches.ring()
+    watches.notify()
 
-    assert [await has_rung(watch) for watch in (tasks, events)] == [True, True]
+    assert [await is_notified(watch) for watch in (tasks, events)] == [True, True]
 
 
 async def test_what_has_woken_a_watch_wakes_it_once() -> None:
     watches = Watches()
     watch = watches.add((TASKS,))
 
-    watches.ring({TASKS.name})
-    watches.ring({TASKS.name})
+    watches.notify({TASKS.name})
+    watches.notify({TASKS.name})
 
-    assert [await has_rung(watch), await has_rung(watch)] == [True, False]
+    assert [await is_notified(watch), await is_notified(watch)] == [True, False]
 
 
 async def test_a_commit_that_one_wait_has_returned_ends_no_later_wait() -> None:
@@ -49,9 +49,9 @@ async def test_a_commit_that_one_wait_has_returned_ends_no_later_wait() -> None:
     async def commit_later() -> None:
         for _ in range(10):
             await asyncio.sleep(0)
-        watches.ring({TASKS.name})
+        watches.notify({TASKS.name})
 
-    watches.ring({TASKS.name})
+    watches.notify({TASKS.name})
     assert await watch.wait()  # returns at once: the loop has not yet run what wakes its waits
 
     commit = asyncio.ensure_future(commit_later())
@@ -64,9 +64,9 @@ async def test_a_watch_that_was_closed_is_woken_no_more() -> None:
     watch = watches.add((TASKS,))
     watch.close()
 
-    watches.ring()
+    watches.notify()
 
-    assert not await has_rung(watch)
+    assert not await is_notified(watch)
     assert watches.is_empty
 
 

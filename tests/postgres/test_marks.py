@@ -26,7 +26,7 @@ async def look(storage: PostgresStorage, schema: str, admin: asyncpg.Connection)
     async def look() -> bool:
         text, watched = marks.query()
         ((snapshot, *found),) = await admin.fetch(text)
-        return marks.moved(watched, found, snapshot) == [watches]
+        return marks.changed_watches(watched, found, snapshot) == [watches]
 
     assert await look()
     await until_none_is_shown(look)

@@ -170,7 +170,7 @@ class TestWakeUps:
         await neighbours[1].store_task(a_task())
 
         assert await watches[1].wait(30)
-        assert [watch._has_rung for watch in watches] == [False] * 5
+        assert [watch._is_notified for watch in watches] == [False] * 5
 
     async def test_a_write_that_others_have_overtaken_moves_the_marks_when_it_is_committed(
         self, storage: PostgresStorage, other: PostgresStorage, admin: asyncpg.Connection, schema: str
@@ -181,7 +181,7 @@ class TestWakeUps:
         async def moved() -> bool:
             text, watched = marks.query()
             snapshot, *seen = (await admin.fetch(text))[0]
-            return marks.moved(watched, seen, snapshot) == [watches]
+            return marks.changed_watches(watched, seen, snapshot) == [watches]
 
         with closing(watches.add((TASKS,))):
             assert await moved()

@@ -247,14 +247,14 @@ class TestNotifications:
     ) -> None:  # fmt: skip
         own, commits = storage._engine.watches, storage.watch_commits(TaskModel)
         heard, rings = await _listening(stranger, schema), []
-        ring = Watches.ring
+        notify = Watches.notify
 
         def record(watches: Watches, names: Iterable[str] | None = None) -> None:
             if watches is own and names is not None:  # a poll names no tables
                 rings.append(names)
-            ring(watches, names)
+            notify(watches, names)
 
-        monkeypatch.setattr(Watches, "ring", record)
+        monkeypatch.setattr(Watches, "notify", record)
         await until_listening(storage)
         for writer in (storage, other, storage, other):
             before = len(heard)
@@ -439,7 +439,7 @@ class TestCosts:
 async def the_feed_has_polled(storage: PostgresStorage) -> None:
     """Wait until the reader of the tasks has read what was committed, and waits for more."""
     watches = storage._engine.watches._watches
-    await until(lambda: watches and not any(watch._has_rung or not watch._waiters for watch in watches))
+    await until(lambda: watches and not any(watch._is_notified or not watch._waiters for watch in watches))
 
 
 async def until_listening(storage: PostgresStorage) -> None:

@@ -129,18 +129,18 @@ class TestPolling:
         wake = RecordingLock(engine._writer._wake)
         monkeypatch.setattr(engine._writer, "_wake", wake)
         rung_after: list[int] = []
-        ring = engine._watches.ring
+        notify = engine._watches.notify
 
-        def ring_and_record(names: Iterable[str] | None = None) -> None:
+        def notify_and_record(names: Iterable[str] | None = None) -> None:
             rung_after.append(len(wake.timeouts))
-            ring(names)
+            notify(names)
 
         async with await SqliteStorage.open(path) as other:
             waiting = asyncio.create_task(storage.claim_next_task("waiter", wait=30))
             await settle(storage)
             await until(lambda: len(wake.timeouts) > 3 and FOREVER not in wake.timeouts[-3:])
             periods = wake.timeouts[-3:]
-            monkeypatch.setattr(engine._watches, "ring", ring_and_record)
+            monkeypatch.setattr(engine._watches, "notify", notify_and_record)
 
             await other.store_task(a_task())
             polls = len(wake.timeouts)

@@ -294,7 +294,7 @@ class TestTimes:
                     call._running.result(LIMIT_SECONDS)
             now += seconds
             if is_seen(now):
-                guard._seen_at = now
+                guard._ticked_at = now
             return now > until
 
         monkeypatch.setattr(MemoryStorage, "heartbeat", beat)

@@ -31,10 +31,10 @@ class Owner:
         self.due_at = due_at
         self.is_told.set()
 
-    def handled(self, run: TaskRun, result: Any) -> None:
+    def on_result(self, run: TaskRun, result: Any) -> None:
         raise AssertionError(f"{run.name} has ended with {result}")
 
-    def left(self, run: TaskRun) -> None:
+    def on_handler_ended(self, run: TaskRun) -> None:
         """Take the end of the handler, which each test cancels."""
 
     def settled(self, run: TaskRun) -> None:
@@ -89,7 +89,7 @@ async def test_nothing_happens_before_it_is_due(storage: SqliteStorage) -> None:
     owner = Owner()
     run = await a_run(storage, owner, is_marked=True)
     before = run.task.lease_expires_at
-    run.act_if_due(run.due_at - 0.001)
+    run.check_deadlines(run.due_at - 0.001)
     await asyncio.sleep(0)
 
     assert not owner.is_told.is_set()
@@ -102,7 +102,7 @@ async def test_the_next_extension_is_due_after_another_third(storage: SqliteStor
     run = await a_run(storage, owner, is_marked=False)
     run.start()
     begun = time.monotonic()
-    run.act_if_due(run.due_at)
+    run.check_deadlines(run.due_at)
     async with asyncio.timeout(LIMIT_SECONDS):
         await owner.is_told.wait()
 
@@ -118,7 +118,7 @@ async def test_an_extension_that_the_database_refuses_is_tried_again_sooner(stor
     run.start()
     lock = locked(path)
     begun = time.monotonic()
-    run.act_if_due(run.due_at)
+    run.check_deadlines(run.due_at)
     async with asyncio.timeout(LIMIT_SECONDS):
         await owner.is_told.wait()
     lock.close()

@@ -7,7 +7,7 @@ import pytest
 
 from swarm_persistence import EventModel, InvalidQueryError, Storage, TaskModel
 from swarm_persistence.testing import ManualClock, use_clock
-from swarm_persistence.worker.retention import prune_in_turn
+from swarm_persistence.worker.retention import prune_if_due
 from swarm_persistence_conformance.records import a_task
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.workers import a_worker
@@ -45,11 +45,11 @@ async def test_of_workers_that_prune_at_once_one_does_and_after_an_hour_the_next
         await storage.store_event(EventModel.new("old", 1))
         clock.advance(8 * DAY)
 
-        first = await asyncio.gather(*(prune_in_turn(storage, 7 * DAY, f"agent-{n}") for n in range(5)))
+        first = await asyncio.gather(*(prune_if_due(storage, 7 * DAY, f"agent-{n}") for n in range(5)))
         clock.advance(3_599)
-        assert await prune_in_turn(storage, 7 * DAY, "agent-1") is None
+        assert await prune_if_due(storage, 7 * DAY, "agent-1") is None
         clock.advance(2)
-        again = await prune_in_turn(storage, 7 * DAY, "agent-1")
+        again = await prune_if_due(storage, 7 * DAY, "agent-1")
 
     assert [pruned.events for pruned in first if pruned is not None] == [1]
     assert again is not None

@@ -12,7 +12,7 @@ import pytest
 
 from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence.engines.steps import Step, Update
-from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
+from swarm_persistence_conformance.callers import cancel_after, elsewhere, iterations_before_cancelling
 from swarm_persistence_conformance.held_tasks import claimed, stored
 from swarm_persistence_conformance.interfering_engines import ForgetfulEngine
 from swarm_persistence_conformance.records import a_task, an_event, ids
@@ -99,7 +99,7 @@ class TestAbandonedClaims:
         names: list[str] = []
         dice = random.Random(7)
 
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             names.append(f"{verb} after {turns} turns")
             await storage.store_task(a_task(names[-1], task_type=names[-1]))
             if not await cancel_after(turns, CLAIMS[verb](storage, names[-1])):
@@ -117,7 +117,7 @@ class TestAbandonedClaims:
 
     async def test_it_can_be_claimed_again_by_another_agent(self, storage: Storage) -> None:
         await storage.store_task(a_task())
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             if not await cancel_after(turns, storage.claim_task("task-1", "agent-1")):
                 await storage.release_task(await stored(storage))
             task = await claimed(storage, "agent-2", wait=LIMIT_SECONDS)
@@ -158,8 +158,8 @@ class TestAbandonedClaims:
                 await (claim_in_blocks(name, depth - 1) if depth else CLAIMS[verb](storage, name))
 
         owned: set[str] = set()
-        names = [f"after {turns} turns" for turns in turns_before_cancelling()]
-        for name, turns in zip(names, turns_before_cancelling(), strict=True):
+        names = [f"after {turns} turns" for turns in iterations_before_cancelling()]
+        for name, turns in zip(names, iterations_before_cancelling(), strict=True):
             await storage.store_task(a_task(name, task_type=name))
             if not await cancel_after(turns, claim_in_blocks(name, depth - 1)):
                 owned.add(name)

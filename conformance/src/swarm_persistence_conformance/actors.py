@@ -52,7 +52,7 @@ class Actor:
         self.records.append(copy)
         return copy
 
-    def learned(self) -> list[Any]:
+    def assigned_values(self) -> list[Any]:
         """Return what the storage has set on the actor's records: versions, and whether there is a sequence."""
         return [getattr(record, "version", getattr(record, "sequence", None) is not None) for record in self.records]
 
@@ -73,7 +73,7 @@ def comparable(value: Any) -> Any:
     return value.to_json() if isinstance(value, Model) else value
 
 
-async def look_around(actor: Actor) -> Any:
+async def read_everything(actor: Actor) -> Any:
     """Read all records, directly and through the listing verbs."""
     storage = actor.storage
     return [

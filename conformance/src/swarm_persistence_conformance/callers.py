@@ -31,6 +31,6 @@ async def cancel_after(turns: int, call: Coroutine[Any, Any, T]) -> bool:
     return False
 
 
-def turns_before_cancelling() -> "list[int]":
+def iterations_before_cancelling() -> "list[int]":
     """Return after how many loop iterations to cancel: each of the first ones, then ever fewer."""
     return [*range(12), 20, 50, 100, 300, 1000, 3000]

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from swarm_persistence import ClosedError, ConflictError, Storage, TaskModel, TaskStatus, TransactionError
-from swarm_persistence_conformance.callers import cancel_after, elsewhere, turns_before_cancelling
+from swarm_persistence_conformance.callers import cancel_after, elsewhere, iterations_before_cancelling
 from swarm_persistence_conformance.coordination_cases import COORDINATION_READS, COORDINATION_WRITES
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.held_tasks import statuses, stored
@@ -32,7 +32,7 @@ class TestCancellation:
         everything = await look(storage, "whole")
         assert nothing != everything
 
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             name = f"after {turns}"
             if prepare:
                 await prepare(storage, name)
@@ -47,7 +47,7 @@ class TestCancellation:
 
     @pytest.mark.parametrize("verb", ALL_READS)
     async def test_a_cancelled_read_keeps_the_storage_usable(self, storage: Storage, verb: str) -> None:
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             await cancel_after(turns, ALL_READS[verb](storage))
 
         await storage.store_task(a_task())
@@ -55,7 +55,7 @@ class TestCancellation:
         assert ids(await storage.get_pending_tasks()) == ["task-1"]
 
     async def test_a_cancelled_recovery_has_given_each_task_back_or_left_it(self, storage: Storage) -> None:
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             names = [f"{turns}-{number}" for number in range(3)]
             await storage.store_many([a_task(name, max_retries=number) for number, name in enumerate(names)])
             await storage.store_task(a_task(f"{turns} next", dependencies=names[:1]))
@@ -126,7 +126,7 @@ class TestCancellation:
             assert await storage.get_task(f"neighbour {turns}") is not None
 
     async def test_a_cancelled_commit_has_committed_all_or_nothing(self, storage: Storage) -> None:
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             transaction = await storage.begin_transaction()
             await storage.store_many([a_task(f"{turns}-1"), a_task(f"{turns}-2")])
             ending = asyncio.ensure_future(transaction.commit())
@@ -144,7 +144,7 @@ class TestCancellation:
             assert (first is None) == (second is None)
 
     async def test_a_cancelled_rollback_has_undone_everything(self, storage: Storage) -> None:
-        for turns in turns_before_cancelling():
+        for turns in iterations_before_cancelling():
             transaction = await storage.begin_transaction()
             await storage.store_task(a_task())
             ending = asyncio.ensure_future(transaction.rollback())

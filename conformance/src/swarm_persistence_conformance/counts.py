@@ -60,7 +60,7 @@ def plain_records() -> list[Model]:
     ]
 
 
-async def _furnish(storage: Storage) -> None:
+async def _store_counted_tasks(storage: Storage) -> None:
     """Store the tasks that the facts below count."""
     await storage.store_tasks(
         [
@@ -77,12 +77,12 @@ class TestCounts:
     """The contract of `count_by`."""
 
     async def test_records_are_counted_by_the_values_of_a_field(self, storage: Storage) -> None:
-        await _furnish(storage)
+        await _store_counted_tasks(storage)
 
         assert await storage.count_by(TaskModel, "task_type") == {("read",): 1, ("sum",): 3}
 
     async def test_several_fields_make_a_key_of_their_values_in_order(self, storage: Storage) -> None:
-        await _furnish(storage)
+        await _store_counted_tasks(storage)
 
         assert await storage.count_by(TaskModel, "task_type", "status") == {
             ("read", TaskStatus.RUNNING): 1,
@@ -92,7 +92,7 @@ class TestCounts:
         assert (TaskStatus.PENDING, "sum") in await storage.count_by(TaskModel, "status", "task_type")
 
     async def test_keys_are_sorted_none_first_and_priorities_by_rank(self, storage: Storage) -> None:
-        await _furnish(storage)
+        await _store_counted_tasks(storage)
 
         ranks = [TaskPriority.LOW, TaskPriority.MEDIUM, TaskPriority.HIGH, TaskPriority.CRITICAL]
         assert [*await storage.count_by(TaskModel, "priority")] == [(rank,) for rank in ranks]
@@ -104,7 +104,7 @@ class TestCounts:
         assert [*await storage.count_by(TaskModel, "task_type")] == [("",), ("B",), ("a",), ("a ",), ("b",), ("ä",)]
 
     async def test_a_query_limits_what_is_counted(self, storage: Storage) -> None:
-        await _furnish(storage)
+        await _store_counted_tasks(storage)
         unfinished = QueryBuilder(TaskModel).where_in("status", [TaskStatus.PENDING, TaskStatus.RUNNING])
 
         assert await storage.count_by(unfinished, "task_type") == {("read",): 1, ("sum",): 2}
@@ -128,7 +128,7 @@ class TestCounts:
         assert {type(key[0]) for key in counted} == {type(getattr(record, field)) for record in kept}
 
     async def test_a_transaction_counts_its_own_writes(self, storage: Storage) -> None:
-        await _furnish(storage)
+        await _store_counted_tasks(storage)
 
         async with storage.transaction():
             await storage.store_task(a_task("new", task_type="new"))

@@ -26,7 +26,7 @@ TREE = [
 SORTED = sorted(TREE)
 
 
-async def plant(storage: Storage) -> None:
+async def store_tree(storage: Storage) -> None:
     """Store the documents of `TREE`, one after the other; each has the first part of its collection as label."""
     for collection, key in TREE:
         label = collection[0] if collection else None
@@ -43,14 +43,14 @@ class TestDocumentLists:
     """The contract of the verbs of many documents."""
 
     async def test_a_list_holds_one_collection_by_key(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
 
         assert places(await storage.list_documents(("a",))) == [(("a",), "1"), (("a",), "2")]
         assert places(await storage.list_documents(())) == [((), "root")]
         assert await storage.list_documents(("c",)) == []
 
     async def test_below_is_the_collection_and_all_that_begin_with_its_parts(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
 
         assert places(await storage.list_documents((), below=True)) == SORTED
         below_a = [place for place in SORTED if place[0][:1] == ("a",)]
@@ -65,7 +65,7 @@ class TestDocumentLists:
     async def test_a_query_of_a_collection_finds_what_a_list_does(
         self, storage: Storage, collection: tuple[str, ...], below: bool
     ) -> None:
-        await plant(storage)
+        await store_tree(storage)
         listed = await storage.list_documents(collection, below=below)
         repository = storage.repository(DocumentModel)
 
@@ -78,7 +78,7 @@ class TestDocumentLists:
         assert await repository.query(query.where_json("value", "nothing", "eq", 1)) == []
 
     async def test_desc_reverses_and_limit_cuts(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
 
         found = await storage.list_documents((), below=True, desc=True, limit=3)
 
@@ -86,7 +86,7 @@ class TestDocumentLists:
         assert await storage.list_documents((), below=True, limit=0) == []
 
     async def test_arrival_is_the_order_of_the_first_puts(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
         await storage.put_documents([a_document("2", collection=("a",), label="a")])
 
         assert await storage.list_document_keys(("a",), by_arrival=True) == ["2", "1"]
@@ -104,7 +104,7 @@ class TestDocumentLists:
         assert [document.key for document in found] == ["c"]
 
     async def test_a_label_selects_within_the_collections(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
 
         found = await storage.list_documents(("a",), below=True, label="a")
         assert places(found) == [place for place in SORTED if place[0][:1] == ("a",)]
@@ -112,7 +112,7 @@ class TestDocumentLists:
         assert await storage.list_document_keys(("a",), label="a", after="1") == ["2"]
 
     async def test_collections_are_those_that_hold_documents(self, storage: Storage) -> None:
-        await plant(storage)
+        await store_tree(storage)
 
         assert await storage.list_collections() == list(dict.fromkeys(collection for collection, _ in SORTED))
         assert await storage.list_collections(("a",)) == [("a",), ("a", ""), ("a", "b"), ("a", "b", "c")]

@@ -17,7 +17,7 @@ from swarm_persistence.testing import ManualClock
 from swarm_persistence_conformance.fixtures import OpenStorage
 from swarm_persistence_conformance.records import MODELS, a_metric, a_task, complete_records, everything_in
 from swarm_persistence_conformance.values import nested
-from swarm_persistence_conformance.verbs import arguments, call, furnish
+from swarm_persistence_conformance.verbs import arguments, call, store_records
 
 
 class MisleadingText(str):
@@ -137,7 +137,7 @@ class TestHostileValues:
 
     @pytest.mark.parametrize("verb", [verb for verb, values in arguments().items() if values])
     async def test_no_argument_raises_any_error_but_ours(self, storage: Storage, verb: str) -> None:
-        await furnish(storage)
+        await store_records(storage)
         records = _Records(storage)
         for argument in arguments()[verb].keys() - {"function"}:  # an exception of the caller's function passes through
             for value in HOSTILE.values():
@@ -196,8 +196,8 @@ class TestHostileValues:
         self, open_storage: OpenStorage, clock: ManualClock, verb: str
     ) -> None:
         async with open_storage() as plain, open_storage() as storage:
-            await furnish(plain)
-            await furnish(storage)
+            await store_records(plain)
+            await store_records(storage)
 
             expected = await call(plain, verb, arguments()[verb])
             given = {name: subclassed(value) for name, value in arguments()[verb].items()}
@@ -213,7 +213,7 @@ class TestHostileValues:
             assert [*subclasses_in([*everything.values()])] == []
 
     async def test_a_query_by_a_text_of_a_subclass_finds_what_the_text_finds(self, storage: Storage) -> None:
-        await furnish(storage)
+        await store_records(storage)
         query = QueryBuilder(TaskModel)
         kind, key = MisleadingText("analyze-data"), MisleadingText("task_type")
 

@@ -101,14 +101,14 @@ class ModelTest(LoopStateMachine):
     def compare(self) -> None:
         """Compare all stored tasks, the listing verbs' results, and the caller's copies."""
 
-        async def look(actor: Actor) -> None:
+        async def read_all(actor: Actor) -> None:
             storage = actor.storage
             seen.append(await storage.repository(TaskModel).find_all())
             seen.extend((await storage.get_ready_tasks(), await storage.get_blocked_tasks()))
             seen.extend((await storage.get_pending_tasks(), await storage.get_ready_tasks(limit=2)))
 
         seen: list[list[TaskModel]] = []
-        assert self.run_operation(look) == ("returned", None)
+        assert self.run_operation(read_all) == ("returned", None)
         for stored, expected in zip(seen[0], self.model.tasks.values(), strict=False):
             self._adopt_times(stored, expected)
         assert _plain(seen[0]) == _plain([*self.model.tasks.values()])

@@ -77,7 +77,7 @@ class Comparison(LoopStateMachine):
     )
     def change(self, actor: int, change: tuple[type[Model], dict[str, Any]], id: str, age: int, how: str) -> None:
         # Reading and writing are two calls: an actor that waits to write would find another record than it read.
-        self._run(self._able(actor), actors.change(change[0], id, change[1], age, how))
+        self._run(self._actor_without_wait(actor), actors.change(change[0], id, change[1], age, how))
 
     @rule(actor=st.integers(0, 1), model=models(), id=IDS)
     def delete(self, actor: int, model: type[Model], id: str) -> None:
@@ -110,11 +110,11 @@ class Comparison(LoopStateMachine):
 
     @rule(actor=st.integers(0, 1), id=IDS)
     def mark_read_up_to(self, actor: int, id: str) -> None:
-        self._run(self._able(actor), actors.mark_read_up_to(id))
+        self._run(self._actor_without_wait(actor), actors.mark_read_up_to(id))
 
     @rule(actor=st.integers(0, 1), events=st.lists(records(EventModel), max_size=3), is_late=st.booleans())
     def append(self, actor: int, events: list[EventModel], is_late: bool) -> None:
-        self._run(self._able(actor), actors.append(events, is_late))
+        self._run(self._actor_without_wait(actor), actors.append(events, is_late))
 
     @rule(actor=st.integers(0, 1), read=READS)
     def read(self, actor: int, read: tuple[Any, ...]) -> None:
@@ -123,7 +123,7 @@ class Comparison(LoopStateMachine):
     @rule(actor=st.integers(0, 1))
     @precondition(lambda self: self.depth < DEEPEST)
     def begin(self, actor: int) -> None:
-        actor = self._able(actor)
+        actor = self._actor_without_wait(actor)
         if self._run(actor, actors.begin)[0] == "returned":
             self.holder, self.depth = actor, self.depth + 1
 
@@ -137,7 +137,7 @@ class Comparison(LoopStateMachine):
     def let_time_pass(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
-    def _able(self, actor: int) -> int:
+    def _actor_without_wait(self, actor: int) -> int:
         """Return the actor that can write without waiting."""
         return self.holder if self.depth else actor
 
@@ -158,7 +158,7 @@ class Comparison(LoopStateMachine):
 
     async def _queue(self, actor: int, operation: Operation) -> None:
         self.waiting = [side[actor].start(operation) for side in self.sides]
-        await self._compare(self.holder, actors.look_around)
+        await self._compare(self.holder, actors.read_everything)
 
     async def _compare(self, actor: int, operation: Operation) -> Answer:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -168,8 +168,8 @@ class Comparison(LoopStateMachine):
                 self.waiting = []
             for other in (0, 1):
                 if not self.waiting or other == self.holder:
-                    same([await side[other].start(actors.look_around) for side in self.sides])
-                    same([side[other].learned() for side in self.sides])
+                    same([await side[other].start(actors.read_everything) for side in self.sides])
+                    same([side[other].assigned_values() for side in self.sides])
             return answer
 
     async def _stop_actors(self) -> None:

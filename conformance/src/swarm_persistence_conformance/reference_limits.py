@@ -41,7 +41,7 @@ class ReferenceLimits:
         """Forget a task that is deleted."""
         self._counted.discard(id)
 
-    def let(self, task: TaskModel, tasks: Iterable[TaskModel]) -> bool:
+    def allows(self, task: TaskModel, tasks: Iterable[TaskModel]) -> bool:
         """Tell whether a pending task may be claimed."""
         limit = self._limits.get(task.task_type)
         if limit is None:

@@ -102,12 +102,12 @@ class ReferenceModel:
         """Release the tasks that an agent holds."""
         for task in self.tasks.values():
             if task.assigned_to == agent_id and task.status in HELD:
-                self._give_back(task)
+                self._release(task)
 
     def claim(self, id: str, agent_id: str, lease: float | None) -> bool:
         """Claim a task by its id."""
         task = self.tasks.get(id)
-        if task is None or task.status is not TaskStatus.PENDING or not self.limits.let(task, self.tasks.values()):
+        if task is None or task.status is not TaskStatus.PENDING or not self.limits.allows(task, self.tasks.values()):
             return False
         self._assign(task, agent_id, lease)
         return True
@@ -121,7 +121,7 @@ class ReferenceModel:
         tasks = [task for task in tasks if {*(task.required_capabilities or ())} <= {*capabilities}]
         claimed: list[TaskModel] = []
         for task in tasks:
-            if len(claimed) < limit and self.limits.let(task, self.tasks.values()):
+            if len(claimed) < limit and self.limits.allows(task, self.tasks.values()):
                 self._assign(task, agent_id, lease)
                 task.started_at = now()
                 claimed.append(task)
@@ -169,7 +169,7 @@ class ReferenceModel:
     def release(self, copy: TaskModel, run_at: datetime | None) -> TaskModel:
         """Release a claim, until `run_at` if it is given."""
         task = self._held(copy)
-        self._give_back(task, run_at=run_at or task.run_at)
+        self._release(task, run_at=run_at or task.run_at)
         return task
 
     def cancel(self, id: str) -> bool:
@@ -277,7 +277,7 @@ class ReferenceModel:
         self._touch(task, lease_expires_at=None if lease is None else _after(lease), **claim)
         self.limits.count(task)
 
-    def _give_back(
+    def _release(
         self, task: TaskModel, outcome: ClaimOutcome = ClaimOutcome.RELEASED, error: str | None = None, **changes: Any
     ) -> None:
         _end_claim(task, task, outcome=outcome, ended_at=now(), error=error)
@@ -286,7 +286,7 @@ class ReferenceModel:
 
     def _retry(self, task: TaskModel, outcome: ClaimOutcome, error: str, run_at: datetime | None) -> None:
         task.error = error
-        self._give_back(task, outcome, error, retry_count=task.retry_count + 1, run_at=run_at or task.run_at)
+        self._release(task, outcome, error, retry_count=task.retry_count + 1, run_at=run_at or task.run_at)
 
     def _finish(self, task: TaskModel, status: TaskStatus, **changes: Any) -> None:
         self._touch(task, status=status, lease_expires_at=None, completed_at=now(), **changes)

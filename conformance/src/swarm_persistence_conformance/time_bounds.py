@@ -64,7 +64,7 @@ _TIMES = [
 ]
 
 
-class Finer(datetime):
+class NanosecondDatetime(datetime):
     """A datetime with nanoseconds, as other libraries have."""
 
     def astimezone(self, tz: Any = None) -> Any:
@@ -148,7 +148,7 @@ class TestOddTimes:
 
     async def test_a_time_that_is_finer_than_microseconds_is_refused(self, storage: Storage) -> None:
         with pytest.raises(SerializationError, match=r"event\.timestamp is .* expected a time in whole microseconds"):
-            await storage.store_event(an_event(timestamp=Finer(2026, 1, 1, tzinfo=UTC)))
+            await storage.store_event(an_event(timestamp=NanosecondDatetime(2026, 1, 1, tzinfo=UTC)))
 
 
 async def _store_halves(storage: Storage) -> None:

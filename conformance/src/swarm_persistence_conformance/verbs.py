@@ -20,7 +20,7 @@ _REPOSITORY = "repository."
 _BEGINNING = 0
 
 
-async def furnish(storage: Storage) -> None:
+async def store_records(storage: Storage) -> None:
     """Store the records that the verbs need."""
     await storage.store_agent(an_agent())
     ended = a_task("a", task_type="a", status=TaskStatus.FAILED, priority=TaskPriority.LOW, group="a")

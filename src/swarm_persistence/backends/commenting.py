@@ -32,10 +32,10 @@ def _commenting(storage: Any) -> Any:
         return _CommentingRepository(self, model)
 
     members: dict[str, Any] = {
-        name: _telling(name, method) for name, method in _verbs(storage).items() if name not in _PASS_ON
+        name: _with_verb(name, method) for name, method in _verbs(storage).items() if name not in _PASS_ON
     }
     # The blocking storage calls it directly.
-    members |= {"_claim_by_id": _telling("claim_task", storage._claim_by_id), "repository": repository}
+    members |= {"_claim_by_id": _with_verb("claim_task", storage._claim_by_id), "repository": repository}
     members |= {name: getattr(storage, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(storage.__name__, (storage,), members)
 
@@ -45,7 +45,7 @@ def _verbs(owner: type[Any]) -> dict[str, Callable[..., Coroutine[Any, Any, Any]
     return {name: method for name, method in methods if not name.startswith("_")}
 
 
-def _telling(verb: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _with_verb(verb: str, method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
         if VERB.get() is not None:  # the outermost verb gives the name
@@ -70,10 +70,10 @@ class _CommentingRepository(Repository[M]):
         async def next_batch() -> list[M] | None:
             return await anext(batches, None)
 
-        following = _telling("repository.batches", next_batch)
+        following = _with_verb("repository.batches", next_batch)
         while (batch := await following()) is not None:
             yield batch
 
 
 for _name, _method in _verbs(Repository).items():
-    setattr(_CommentingRepository, _name, _telling(f"repository.{_name}", _method))
+    setattr(_CommentingRepository, _name, _with_verb(f"repository.{_name}", _method))

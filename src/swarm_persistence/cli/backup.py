@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import existing_file, open_existing, shown
-from swarm_persistence.cli.terminal import Meter, meter, open_console, say
+from swarm_persistence.cli.terminal import Meter, meter, open_console, print_line
 from swarm_persistence.engines.interface import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run_backup(arguments: argparse.Namespace) -> int:
         told = {"database": shown(arguments.database), "target": arguments.target}
         print_json({**told, "verified": arguments.verify, "bytes": size})
     checks = "its pages, indexes, counts and rows" if arguments.verify else "its form"
-    say(console, f"backup: OK – {arguments.target} holds {shown(arguments.database)}; checked: {checks}")
+    print_line(console, f"backup: OK – {arguments.target} holds {shown(arguments.database)}; checked: {checks}")
     return 0
 
 
@@ -73,7 +73,7 @@ def run_restore(arguments: argparse.Namespace) -> int:
     asyncio.run(run())
     if arguments.json:
         print_json({"backup": arguments.backup, "target": shown(arguments.target)})
-    say(console, f"restore: OK – {shown(arguments.target)} holds {arguments.backup}")
+    print_line(console, f"restore: OK – {shown(arguments.target)} holds {arguments.backup}")
     return 0
 
 

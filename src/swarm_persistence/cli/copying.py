@@ -12,7 +12,7 @@ from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import open_existing, shown
-from swarm_persistence.cli.terminal import meter, new_table, open_console, say
+from swarm_persistence.cli.terminal import meter, new_table, open_console, print_line
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.transfer.copying import Copied, copy
 from swarm_persistence.transfer.endpoints import Endpoint, StorageEndpoint, StorageSource
@@ -52,10 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"source": shown(source), "target": shown(target), "equal": is_equal, "records": records})
     _show(console, outcomes)
     if is_equal:
-        say(console, f"check: OK – {shown(target)} holds what {shown(source)} holds")
+        print_line(console, f"check: OK – {shown(target)} holds what {shown(source)} holds")
         return 0
     kinds = ", ".join(f"{outcome.kind}s" for outcome in outcomes if not outcome.is_equal)
-    say(console, f"check: FAILED – the two differ in {kinds}; did the target hold others before, or was it written to?")
+    print_line(
+        console, f"check: FAILED – the two differ in {kinds}; did the target hold others before, or was it written to?"
+    )
     return 1
 
 

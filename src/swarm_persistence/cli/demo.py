@@ -17,7 +17,7 @@ from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import reader_gone
 from swarm_persistence.cli.records import whole_number
 from swarm_persistence.cli.target import shown
-from swarm_persistence.cli.terminal import meter, open_console, say
+from swarm_persistence.cli.terminal import meter, open_console, print_line
 from swarm_persistence.demo.coordinator import Coordinator
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
@@ -71,12 +71,12 @@ async def _run(console: "Console", arguments: argparse.Namespace) -> int:
             if isinstance(storage, MemoryStorage):
                 raise CommandError("the workers are processes of their own and share no memory; name a file or a URL")
             target = getattr(storage, "path", named)
-            say(console, f"database: {shown(target)}")
+            print_line(console, f"database: {shown(target)}")
             demo = _Demo(console, storage, target, stopping, arguments)
             if arguments.no_page:
                 return await demo.run()
             async with demo_page(storage) as line:
-                say(console, line)
+                print_line(console, line)
                 return await demo.run()
 
 
@@ -123,7 +123,7 @@ class _Demo:
         plan = make_plan(await asyncio.to_thread(find_modules, root, self._limit))
         if not plan.modules:
             raise DemoError(f"no modules found in {root!r}: is the standard library packed into an archive?")
-        say(
+        print_line(
             self._console,
             f"library: {root}: {len(plan.modules):,} modules in {plan.packages:,} packages, {len(plan.tasks):,} tasks",
         )
@@ -146,31 +146,31 @@ class _Demo:
             seconds = time.perf_counter() - start
         if not coordinator.is_finished:
             done, tasks = coordinator.completed, len(plan.tasks)
-            say(self._console, f"stopped after {done:,} of {tasks:,} tasks; to carry on: {self._command()}")
+            print_line(self._console, f"stopped after {done:,} of {tasks:,} tasks; to carry on: {self._command()}")
             return None
         if coordinator.killed is not None:
-            say(self._console, f"{coordinator.killed} was killed half-way, with a task in hand, and not replaced")
+            print_line(self._console, f"{coordinator.killed} was killed half-way with a task in hand, and not replaced")
         elif self._workers == 1 and before < len(plan.tasks):
-            say(self._console, "a single worker is not killed: no other worker could take over its task")
+            print_line(self._console, "a single worker is not killed: no other worker could take over its task")
         if before == len(plan.tasks):
-            say(self._console, "all tasks are done already, in an earlier run")
+            print_line(self._console, "all tasks are done already, in an earlier run")
         return coordinator.completed - before, seconds
 
     async def _count(self, plan: TaskPlan) -> tuple[Totals, float] | None:
         """Count the same files without the swarm; return the totals and the seconds, or `None` if stopped."""
         with meter(self._console, "plain count in a single process", len(plan.modules)) as show:
 
-            def go_on(done: int) -> bool:
+            def should_continue(done: int) -> bool:
                 show(done)
                 return not self._stopping.is_requested
 
             start = time.perf_counter()
-            counted = await asyncio.to_thread(count_plainly, plan.modules, go_on)
+            counted = await asyncio.to_thread(count_plainly, plan.modules, should_continue)
             seconds = time.perf_counter() - start
             if counted is not None:
                 show(len(plan.modules))
                 return counted, seconds
-        say(self._console, f"stopped: all tasks are done, and not yet checked; to check them: {self._command()}")
+        print_line(self._console, f"stopped: all tasks are done, and not yet checked; to check them: {self._command()}")
         return None
 
     async def _conclude(self, plan: TaskPlan, worked: tuple[int, float], counted: Totals, count_seconds: float) -> int:
@@ -180,9 +180,9 @@ class _Demo:
             self._console.print()
             self._console.print(table)
         for line in (*highlights(records.totals or counted), comparison(worked, self._workers, count_seconds)):
-            say(self._console, line)
+            print_line(self._console, line)
         for line in check_lines(plan, records, counted, differences):
-            say(self._console, line, "bold red" if differences else "bold green")
+            print_line(self._console, line, "bold red" if differences else "bold green")
         return 1 if differences else 0
 
     def _command(self) -> str:

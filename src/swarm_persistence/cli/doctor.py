@@ -15,7 +15,7 @@ from swarm_persistence.cli.file_system import examine_modes, examine_names, exam
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.sqlite_releases import examine_releases
 from swarm_persistence.cli.target import existing_file, shown
-from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def _release_of_python() -> str | None:
 
 
 def _show(console: "Console", database: str | Path, findings: list[Finding]) -> None:
-    say(console, f"database: {database}")
+    print_line(console, f"database: {database}")
     for finding in findings:
-        say(console, f"{finding.level.value:>6}  {finding.check}: {finding.detail}", _STYLES[finding.level])
+        print_line(console, f"{finding.level.value:>6}  {finding.check}: {finding.detail}", _STYLES[finding.level])
         if finding.remedy is not None:
-            say(console, f"        what to do: {finding.remedy}")
+            print_line(console, f"        what to do: {finding.remedy}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from swarm_persistence.cli.target import shown
-from swarm_persistence.cli.terminal import new_table, open_console, say
+from swarm_persistence.cli.terminal import new_table, open_console, print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,12 +53,12 @@ def _show(console: "Console", outcome: "RustImport", target: str) -> None:
         table.add_row(each.table, *(f"{n:,}" for n in (each.found, each.imported, each.found - each.imported)))
     console.print(table)
     for text in outcome.mapped:
-        say(console, f"mapped: {text}")
+        print_line(console, f"mapped: {text}")
     for text in outcome.warnings:
-        say(console, f"warning: {text}")
+        print_line(console, f"warning: {text}")
     for row in outcome.skipped:
-        say(console, f"skipped: {row.table} {row.id!r} (row {row.row}): {row.reason}")
+        print_line(console, f"skipped: {row.table} {row.id!r} (row {row.row}): {row.reason}")
     if outcome.is_complete:
-        say(console, f"check: OK – {target} holds every record")
+        print_line(console, f"check: OK – {target} holds every record")
     else:
-        say(console, f"check: INCOMPLETE – {len(outcome.skipped):,} rows have no record in {target}")
+        print_line(console, f"check: INCOMPLETE – {len(outcome.skipped):,} rows have no record in {target}")

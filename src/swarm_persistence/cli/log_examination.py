@@ -35,9 +35,9 @@ def reason_not_to_apply(path: Path, log: Log, problems: list[str], problems_alon
         return f"its pages have {log.page_size:,} bytes, those of the file {page_size:,}"
     if _change_counter(companions(path)[0], log) < int.from_bytes(header[_CHANGE_COUNTER_AT : _CHANGE_COUNTER_AT + 4]):
         return "it is older than the file, as the log of an earlier state beside a restored copy is"
-    birth, birth_with_log = (_birth(path, with_log=with_log) for with_log in (False, True))
-    if birth is not None and birth_with_log is not None and birth_with_log != birth:
-        return f"it is of {birth_with_log}, and the file is {birth}"
+    identity, identity_with_log = (_identity_of(path, with_log=with_log) for with_log in (False, True))
+    if identity is not None and identity_with_log is not None and identity_with_log != identity:
+        return f"it is of {identity_with_log}, and the file is {identity}"
     if problems and not problems_alone():
         return "the file is sound without it, and damaged with it"
     return None
@@ -87,7 +87,7 @@ def examine_log(path: Path, log: Log | None, large_log_bytes: int) -> Finding:
         detail = f"{shown}; it cannot shrink: a reader has kept an old state for a second"
         remedy = f"end the reader's transaction, or its process: {holders}"
         return (wrong if size > large_log_bytes else advice)(_CHECK, detail, remedy)
-    if _birth(path, with_log=False) is None:
+    if _identity_of(path, with_log=False) is None:
         remedy = f"to copy the database, run {backup(path)}, never `cp` of the file alone"
         return advice(_CHECK, f"{shown}: the database exists in its log only, and the file alone holds nothing", remedy)
     if size > large_log_bytes:
@@ -137,7 +137,7 @@ def _change_counter(file: Path, log: Log) -> int:
         return int.from_bytes(opened.read(header.offset + _CHANGE_COUNTER_AT, 4))
 
 
-def _birth(path: Path, *, with_log: bool) -> str | None:
+def _identity_of(path: Path, *, with_log: bool) -> str | None:
     """Return the database's identity, the microsecond of its creation; `None` if it is unreadable or new."""
     try:
         with opened_read_only(path, 0, with_log=with_log) as connection:

@@ -61,7 +61,7 @@ async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
     from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
     version = _checked(arguments.to, LATEST)
-    say = _say_nothing if arguments.json else _say
+    report = _report_nothing if arguments.json else _report
     engine = PostgresEngine.of(url, PostgresSettings())
     try:
         current, moves = await engine.migration_plan(version)
@@ -70,9 +70,9 @@ async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
         if arguments.plan and not arguments.json:
             print_plan(name, current, version, steps)
         if not arguments.plan:
-            say(f"{name}: version {current}")
-            await engine.migrate_with_retries(version, _LOCK_TIMEOUT_SECONDS, say)
-            say(f"{name}: version {version}" if moves else "there was nothing to do")
+            report(f"{name}: version {current}")
+            await engine.migrate_with_retries(version, _LOCK_TIMEOUT_SECONDS, report)
+            report(f"{name}: version {version}" if moves else "there was nothing to do")
         if arguments.json:
             print_json(plan_record(name, current, version, steps))
     finally:
@@ -89,7 +89,7 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
     from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
     version = _checked(arguments.to, LATEST)
-    say = _say_nothing if arguments.json else _say
+    report = _report_nothing if arguments.json else _report
     path = resolve(name)
     settings = SqliteSettings()
     try:
@@ -98,7 +98,7 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
         if arguments.plan and not arguments.json:
             print_plan(path, current, version, steps)
         if not arguments.plan:
-            say(f"{path}: version {current}")
+            report(f"{path}: version {current}")
             _migrate_file(path, version)
     except apsw.Error as error:
         failure = translate(error, path, settings.connection_timeout)
@@ -106,7 +106,7 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(plan_record(path, current, version, steps))
     elif not arguments.plan:
-        _say_taken(path, version, steps)
+        _report_taken(path, version, steps)
 
 
 def _version_of(path: str, timeout: float) -> int:
@@ -149,15 +149,15 @@ def _checked(version: int | None, latest: int) -> int:
     return version
 
 
-def _say_taken(path: str, version: int, steps: list[PlannedStep]) -> None:
+def _report_taken(path: str, version: int, steps: list[PlannedStep]) -> None:
     for step in steps:
-        _say(f"{'took' if step.is_upwards else 'took back'} version {step.version} ({step.name})")
-    _say(f"{path}: version {version}" if steps else "there was nothing to do")
+        _report(f"{'took' if step.is_upwards else 'took back'} version {step.version} ({step.name})")
+    _report(f"{path}: version {version}" if steps else "there was nothing to do")
 
 
-def _say_nothing(text: str) -> None:
+def _report_nothing(text: str) -> None:
     """Leave standard output to the JSON object."""
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, flush=True)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.part_attaching import detached_parts, is_made_whole
+from swarm_persistence.engines.sql.postgres.part_attaching import detached_parts, is_being_unpartitioned
 
 _CHECK = "partitions"
 
@@ -55,7 +55,7 @@ async def examine_partitions(
 async def _examine_table(
     connection: Connection, schema: str, table: str, period: str, command: Callable[[str], str]
 ) -> AsyncIterator[Finding]:
-    if await is_made_whole(connection, schema, table):
+    if await is_being_unpartitioned(connection, schema, table):
         yield advice(
             _CHECK,
             f"{table} is being converted to a plain table, or the conversion was interrupted: until it has ended, no "

@@ -12,7 +12,7 @@ import msgspec
 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import existing_file, open_existing
-from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.clock import now
 from swarm_persistence.models import Model
 from swarm_persistence.query.builder import QueryBuilder
@@ -151,7 +151,7 @@ def show_list(
         return
     show_all(records, title, columns)
     if records and len(records) == arguments.limit:
-        say(open_console(), f"more: --after {printable(str(cursor(records[-1])))}")
+        print_line(open_console(), f"more: --after {printable(str(cursor(records[-1])))}")
 
 
 def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], str]]) -> None:
@@ -162,7 +162,7 @@ def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], 
     from rich.text import Text
 
     if not records:
-        say(open_console(), f"no {title.lower()}")
+        print_line(open_console(), f"no {title.lower()}")
         return
     cells = [[printable(show(record)) for record in records] for show in columns.values()]
     widths = [max(map(cell_len, (name, *texts))) for name, texts in zip(columns, cells, strict=True)]
@@ -186,7 +186,7 @@ def print_fields(console: "Console", record: Model, left: Collection[str] = ()) 
             continue
         value = msgspec.to_builtins(getattr(record, field))
         if value is not None:
-            say(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")
+            print_line(console, f"{field}: {printable(value if isinstance(value, str) else short_json(value))}")
 
 
 def delete_one(

@@ -13,7 +13,7 @@ import msgspec
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.target import shown
-from swarm_persistence.cli.terminal import new_table, open_console, say
+from swarm_persistence.cli.terminal import new_table, open_console, print_line
 from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.transfer.copying import copy
 from swarm_persistence.transfer.endpoints import Endpoint, StorageEndpoint
@@ -166,19 +166,19 @@ def _show(console: "Console", outcome: "RecoveryOutcome", losses: Path) -> None:
         table.add_row(each.table, *(f"{count:,}" for count in (each.recovered, each.lost, each.gaps, each.uncertain)))
     console.print(table)
     for note in outcome.notes:
-        say(console, f"note: {note}")
+        print_line(console, f"note: {note}")
     for loss in outcome.losses[:_MOST_LINES]:
-        say(console, f"lost: {loss.shown()}")
+        print_line(console, f"lost: {loss.shown()}")
     if len(outcome.losses) > _MOST_LINES:
-        say(console, f"… and {len(outcome.losses) - _MOST_LINES:,} more")
+        print_line(console, f"… and {len(outcome.losses) - _MOST_LINES:,} more")
     if outcome.losses:
-        say(console, f"all of it, with what is left: {losses}")
+        print_line(console, f"all of it, with what is left: {losses}")
     if any(each.uncertain for each in outcome.tables):
-        say(console, "uncertain: rows that may have been deleted, or changed, before the damage")
+        print_line(console, "uncertain: rows that may have been deleted, or changed, before the damage")
     if outcome.is_complete:
-        say(console, "check: OK – nothing is lost, as far as the file tells")
+        print_line(console, "check: OK – nothing is lost, as far as the file tells")
     else:
         recovered = sum(each.recovered for each in outcome.tables)
         lost, gaps = (sum(getattr(each, name) for each in outcome.tables) for name in ("lost", "gaps"))
         more = f", and an unknown number in {gaps:,} places" if gaps else ""
-        say(console, f"check: INCOMPLETE – {recovered:,} rows recovered, {lost:,} lost{more}")
+        print_line(console, f"check: INCOMPLETE – {recovered:,} rows recovered, {lost:,} lost{more}")

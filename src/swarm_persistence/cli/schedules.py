@@ -22,7 +22,7 @@ from swarm_persistence.cli.records import (
     whole_number,
 )
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
-from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.models import CatchUp, ScheduleModel
 from swarm_persistence.query.filters import value_of
 from swarm_persistence.storage import Storage, next_times
@@ -119,7 +119,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     console = open_console()
     print_fields(console, schedule)
     for each in times:
-        say(console, f"{'would be' if schedule.paused else 'next'}: {_local(schedule, each)}")
+        print_line(console, f"{'would be' if schedule.paused else 'next'}: {_local(schedule, each)}")
     return 0
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from swarm_persistence.cli.records import printable
 from swarm_persistence.cli.target import existing_file, open_existing, shown
-from swarm_persistence.cli.terminal import new_table, open_console, say
+from swarm_persistence.cli.terminal import new_table, open_console, print_line
 from swarm_persistence.clock import now
 from swarm_persistence.models import (
     AgentModel,
@@ -167,9 +167,9 @@ def _oldest(task: TaskModel) -> Oldest:
 
 
 def _show(console: "Console", stats: Stats) -> None:
-    say(console, f"database: {stats.database}")
-    say(console, f"size on disk, log included: {stats.size_bytes:,} bytes")
-    say(console, f"schema: version {stats.schema.version}; the latest is {stats.schema.latest}")
+    print_line(console, f"database: {stats.database}")
+    print_line(console, f"size on disk, log included: {stats.size_bytes:,} bytes")
+    print_line(console, f"schema: version {stats.schema.version}; the latest is {stats.schema.latest}")
     table = new_table("Records", "", "count")
     for name, counts in (("agents", stats.agents), ("tasks", stats.tasks)):
         table.add_row(name, f"{sum(counts.values()):,}")
@@ -186,7 +186,7 @@ def _show(console: "Console", stats: Stats) -> None:
     if stats.task_types:
         console.print(_table_of_types(stats.task_types))
     if len(stats.task_types) > _TYPES_SHOWN:
-        say(
+        print_line(
             console,
             f"and {len(stats.task_types) - _TYPES_SHOWN:,} less frequent types: all are in the output of --json",
         )
@@ -194,10 +194,12 @@ def _show(console: "Console", stats: Stats) -> None:
         console.print(_table_of_waiting(stats.waiting))
     oldest = stats.oldest_pending_task
     if oldest is None:
-        say(console, "oldest pending task: none")
+        print_line(console, "oldest pending task: none")
     else:
         task = printable(f"{oldest.task_type} {oldest.id}, {oldest.priority}")
-        say(console, f"oldest pending task: {task}, waiting for {oldest.age_seconds:,.1f} s since {oldest.created_at}")
+        print_line(
+            console, f"oldest pending task: {task}, waiting for {oldest.age_seconds:,.1f} s since {oldest.created_at}"
+        )
 
 
 def _table_of_types(types: dict[str, dict[str, int]]) -> "Table":

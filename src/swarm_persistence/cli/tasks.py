@@ -24,7 +24,7 @@ from swarm_persistence.cli.records import (
     show_all,
     show_list,
 )
-from swarm_persistence.cli.terminal import open_console, say
+from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.task_statuses import HELD
@@ -98,9 +98,9 @@ def run_show(arguments: argparse.Namespace) -> int:
     for claim in task.past_claims:
         error = "" if claim.error is None else ": " + claim.error.partition("\n")[0]
         text = f"claim {claim.number} by {claim.agent_id}: {claim.outcome.value} {age(claim.ended_at)}{error}"
-        say(console, printable(text))
+        print_line(console, printable(text))
     for dependency in unmet:
-        say(console, f"waits for {printable(dependency.id)}, which is {_state_of(dependency)}")
+        print_line(console, f"waits for {printable(dependency.id)}, which is {_state_of(dependency)}")
     return 0
 
 

@@ -51,7 +51,7 @@ def new_table(title: str, *columns: str) -> "Table":
     return table
 
 
-def say(console: "Console", text: str, style: str | None = None) -> None:
+def print_line(console: "Console", text: str, style: str | None = None) -> None:
     """Print a line without wrapping and markup."""
     console.print(text, style=style, markup=False, soft_wrap=True)
 
@@ -82,4 +82,4 @@ class _Lines:
             return
         while self._next <= done:
             self._next += self._total / _LINES_WITHOUT_TERMINAL
-        say(self._console, f"{self._title}: {done:,} of {self._total:,}")
+        print_line(self._console, f"{self._title}: {done:,} of {self._total:,}")

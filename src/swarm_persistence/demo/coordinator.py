@@ -104,7 +104,7 @@ class Coordinator:
         self._agent.set_status(AgentStatus.SHUTDOWN)
         async with self._storage.transaction():
             await self._storage.update_agent(self._agent)
-            await self._tell(RUN_COMPLETED if self.is_finished else RUN_STOPPED, {"completed": self.completed})
+            await self._store_event(RUN_COMPLETED if self.is_finished else RUN_STOPPED, {"completed": self.completed})
 
     async def _register(self) -> None:
         stored = await self._storage.get_agent(COORDINATOR_ID)
@@ -136,7 +136,7 @@ class Coordinator:
                 if task.id not in self._plan.ids and task.status is TaskStatus.PENDING:
                     await self._storage.cancel_task(task.id)
             tasks = len(self._plan.tasks)
-            await self._tell(RUN_STARTED, {"report": self._plan.report.id, "tasks": tasks, "new": len(missing)})
+            await self._store_event(RUN_STARTED, {"report": self._plan.report.id, "tasks": tasks, "new": len(missing)})
         done = {task.id for task in stored.values() if task.status is TaskStatus.COMPLETED}
         self._completed |= done & self._plan.ids
 
@@ -205,7 +205,7 @@ class Coordinator:
                 "exit_code": worker.process.returncode,
                 "tasks": left,
             }
-            await self._tell(WORKER_KILLED, told)
+            await self._store_event(WORKER_KILLED, told)
 
     async def _read_messages(self) -> list[Any]:
         """Read the unread messages, mark them as read, and return the failures of this plan."""
@@ -229,12 +229,12 @@ class Coordinator:
     async def _remove(self, agent_id: str, reason: str) -> None:
         async with self._storage.transaction():
             await self._storage.delete_agent(agent_id)
-            await self._tell(WORKER_LOST, {"worker": agent_id, "reason": reason})
+            await self._store_event(WORKER_LOST, {"worker": agent_id, "reason": reason})
 
     async def _stored_tasks(self) -> list[TaskModel]:
         return await self._storage.repository(TaskModel).query(
             QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)
         )
 
-    async def _tell(self, event_type: str, data: dict[str, Any]) -> None:
+    async def _store_event(self, event_type: str, data: dict[str, Any]) -> None:
         await self._storage.store_event(EventModel.new(event_type, data).with_agent(COORDINATOR_ID))

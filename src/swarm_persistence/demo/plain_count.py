@@ -8,14 +8,14 @@ from swarm_persistence.demo.measures import Measures, measure_module
 from swarm_persistence.demo.totals import MOST_COMPLEX, Totals, rank
 
 
-def count_plainly(modules: list[Module], go_on: Callable[[int], bool]) -> Totals | None:
-    """Return the totals of the modules; `None` once `go_on`, called before each module, returns `False`.
+def count_plainly(modules: list[Module], should_continue: Callable[[int], bool]) -> Totals | None:
+    """Return the totals of the modules; `None` once `should_continue`, called before each module, returns `False`.
 
     Does not use the swarm's summing code, so that an error there cannot hide itself.
     """
     measured: list[Measures] = []
     for number, module in enumerate(modules):
-        if not go_on(number):
+        if not should_continue(number):
             return None
         measured.append(measure_module(module.name, module.path))
     functions = [one.longest_function for one in measured if one.longest_function]

@@ -150,10 +150,10 @@ class DemoWorker:
             return
         duration_ms = (time.perf_counter() - start) * 1000
         if self._kill_target is not None and self._kill_target.task_id == task.id:
-            await self._keep_back(task, self._kill_target)
+            await self._wait_for_kill(task, self._kill_target)
         await self._complete(task, result, duration_ms)
 
-    async def _keep_back(self, task: TaskModel, kill_target: KillTarget) -> None:
+    async def _wait_for_kill(self, task: TaskModel, kill_target: KillTarget) -> None:
         """Wait until a worker was killed, most likely this one, or the claim is lost, or a stop is requested."""
         while self._held is task and not self._stopping.is_requested and not await kill_target.is_killed(self._storage):
             await self._stopping.wait(_POLL_SECONDS)

@@ -151,7 +151,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             return result
         finally:
             events._set_running_loop(None)
-        return self._wait_for(self.create_task(_rest_of(coroutine, awaited), context=context))
+        return self._wait_for(self.create_task(_resume(coroutine, awaited), context=context))
 
     def _wait_for(self, task: "asyncio.Task[R]") -> R:
         try:
@@ -270,11 +270,11 @@ _inherited: list[threading.local] = []
 os.register_at_fork(after_in_child=_reset_in_child)
 
 
-async def _rest_of(coroutine: Coroutine[Any, Any, R], awaited: Any) -> R:
-    return await _Rest(coroutine, awaited)  # type: ignore[no-any-return]
+async def _resume(coroutine: Coroutine[Any, Any, R], awaited: Any) -> R:
+    return await _StartedCoroutine(coroutine, awaited)  # type: ignore[no-any-return]
 
 
-class _Rest:
+class _StartedCoroutine:
     """The rest of a coroutine that was driven by hand until it had to wait."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], awaited: Any) -> None:

@@ -177,7 +177,7 @@ class Engine(Executor, Protocol):
         """The name of its schema."""
         ...
 
-    def beside(self, schema: str) -> "Engine":
+    def for_schema(self, schema: str) -> "Engine":
         """Return an engine for another schema of the same database, which its first operation opens or creates.
 
         It shares connections with this engine where the database allows that, and must be closed before this one.

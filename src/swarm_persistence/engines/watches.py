@@ -44,7 +44,7 @@ class Watches:
             self._watches.discard(watch)
             self.is_empty = not self._watches
 
-    def ring(self, names: Iterable[str] | None = None) -> None:
+    def notify(self, names: Iterable[str] | None = None) -> None:
         """Wake the watches of any of these tables; with no names, all of them."""
         if not self._watches:
             return
@@ -52,7 +52,7 @@ class Watches:
         with self._lock:
             watches = [watch for watch in self._watches if wanted is None or wanted & watch.names]
         for watch in watches:
-            watch.ring()
+            watch.notify()
 
     def close(self) -> None:
         """Wake all watches; their waits raise `ClosedError` from then on."""
@@ -71,24 +71,24 @@ class TableWatch:
         self.names = names
         self._watches = watches
         self._loop = running_loop()
-        self._has_rung = False
+        self._is_notified = False
         self._has_ended = False
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        if not self._has_rung:
-            await self._ring_within(seconds)
+        if not self._is_notified:
+            await self._wait_within(seconds)
         if self._has_ended:
             raise ClosedError("the storage was closed while this call waited")
         # Reset before the caller reads: a later commit sets it again.
-        has_rung, self._has_rung = self._has_rung, False
-        return has_rung
+        is_notified, self._is_notified = self._is_notified, False
+        return is_notified
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Note a commit, and wake the waiting calls; from any thread."""
-        if self._has_rung:
+        if self._is_notified:
             return
-        self._has_rung = True
+        self._is_notified = True
         if events._get_running_loop() is self._loop:
             self._wake()
             return
@@ -100,12 +100,12 @@ class TableWatch:
     def end(self) -> None:
         """Make waits raise `ClosedError`; from any thread."""
         self._has_ended = True
-        self.ring()
+        self.notify()
 
     def close(self) -> None:
         self._watches.discard(self)
 
-    async def _ring_within(self, seconds: float | None) -> None:
+    async def _wait_within(self, seconds: float | None) -> None:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.add(waiter)
         timer = None if seconds is None else self._loop.call_later(seconds, _end_wait, waiter)
@@ -117,7 +117,7 @@ class TableWatch:
                 timer.cancel()
 
     def _wake(self) -> None:
-        if not self._has_rung:
+        if not self._is_notified:
             return  # a wait has returned with that commit since; one that follows waits for the next
         for waiter in self._waiters:
             _end_wait(waiter)

@@ -124,7 +124,7 @@ class Order(NamedTuple):
 class Query(msgspec.Struct, Generic[M], frozen=True):
     """The rows that match all conditions, sorted. Ties are broken by order of arrival, in the last term's direction.
 
-    With `without_gaps`, the result ends before the first sequence number that an uncommitted write may still take. In a
+    With `settled_only`, the result ends before the first sequence number that an uncommitted write may still take. In a
     transaction that has itself added rows to the table, it is ignored.
     """
 
@@ -133,7 +133,7 @@ class Query(msgspec.Struct, Generic[M], frozen=True):
     order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
-    without_gaps: bool = False
+    settled_only: bool = False
 
     @property
     def full_order(self) -> tuple[Order, ...]:

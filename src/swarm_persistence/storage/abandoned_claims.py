@@ -23,7 +23,7 @@ from swarm_persistence.errors import ClosedError, StorageError
 from swarm_persistence.models import ClaimOutcome, TaskModel
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import TASKS
-from swarm_persistence.storage.held_claims import claim_key, given_back, held
+from swarm_persistence.storage.held_claims import claim_key, held, releasing
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -113,7 +113,7 @@ class UndeliveredClaim(msgspec.Struct, eq=False):
 async def _release(engine: Engine, held: Held) -> None:
     backoff = Backoff()
     while True:
-        steps = [Update(Query(TASKS, conditions), given_back(ClaimOutcome.RELEASED)) for conditions in held.values()]
+        steps = [Update(Query(TASKS, conditions), releasing(ClaimOutcome.RELEASED)) for conditions in held.values()]
         try:
             await engine.write(steps)
             return

@@ -9,7 +9,7 @@ from swarm_persistence.query.values import query_value
 from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.core import StorageCore, by_id
-from swarm_persistence.storage.held_claims import given_back
+from swarm_persistence.storage.held_claims import releasing
 from swarm_persistence.storage.rewriting import update
 from swarm_persistence.storage.storing import store
 
@@ -64,13 +64,13 @@ class AgentVerbs(StorageCore):
 def steps_to_delete_agent(id: str) -> list[Step]:
     """Return the steps that delete an agent and make its unfinished tasks pending again."""
     agent_id = identifier(id, "agent.id")
-    return [Delete(by_id(AGENTS, agent_id)), _given_back(agent_id)]
+    return [Delete(by_id(AGENTS, agent_id)), _release(agent_id)]
 
 
 def step_to_delete_agent(id: str, conditions: tuple[Condition, ...]) -> Step:
     """Return the step that deletes an agent, if it matches conditions, and then makes its tasks pending again."""
-    return IfChanged(Delete(Query(AGENTS, (Condition("id", "=", id), *conditions))), (_given_back(id),))
+    return IfChanged(Delete(Query(AGENTS, (Condition("id", "=", id), *conditions))), (_release(id),))
 
 
-def _given_back(agent_id: str) -> Step:
-    return Update(Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD)), given_back(ClaimOutcome.RELEASED))
+def _release(agent_id: str) -> Step:
+    return Update(Query(TASKS, (Condition("assigned_to", "=", agent_id), IS_HELD)), releasing(ClaimOutcome.RELEASED))

@@ -17,7 +17,7 @@ from swarm_persistence.storage.claim_requests import (
     claimed_by,
     started_by,
 )
-from swarm_persistence.storage.readable import pass_over, without
+from swarm_persistence.storage.readable import skip_unreadable, without
 from swarm_persistence.storage.scopes import Scope
 from swarm_persistence.storage.task_limits import limits_by_type, room_of, steps_of_starts
 from swarm_persistence.storage.tasks import IS_PENDING, IS_READY, TaskVerbs
@@ -36,19 +36,19 @@ class ChosenClaims(TaskVerbs):
 
     async def _claim_chosen(self, request: ClaimRequest) -> list[TaskModel]:
         """Choose tasks by limits, capabilities and ageing, and claim them in the same transaction."""
-        passed_over: list[UnreadableError] = []
+        skipped: list[UnreadableError] = []
         changes = started_by(request.agent_id, request.lease, is_running=request.is_running)
         while True:
             (marked,) = await self._executor().write((LET_DUE_BE_READY,))
-            others = without(passed_over)
+            others = without(skipped)
             try:
                 tasks = await self._as_one(lambda: self._choose_and_claim(request, changes, others))  # noqa: B023
             except UnreadableError as error:
-                pass_over(error, passed_over)
+                skip_unreadable(error, skipped)
                 continue
             if tasks or marked < MOST_MARKED:
-                if passed_over and not tasks:
-                    raise passed_over[0]
+                if skipped and not tasks:
+                    raise skipped[0]
                 return tasks
 
     async def _choose_and_claim(
@@ -120,14 +120,14 @@ class ChosenClaims(TaskVerbs):
         scope = self._scope()
         assert scope is not None
         tasks: list[TaskModel] = [task for records in await scope.write(claims) for task in records]
-        self._release_if_unheard(scope, tasks)
+        self._release_if_undelivered(scope, tasks)
         return tasks
 
-    def _release_if_unheard(self, scope: Scope, tasks: Sequence[TaskModel]) -> None:
+    def _release_if_undelivered(self, scope: Scope, tasks: Sequence[TaskModel]) -> None:
         """Release these claims of a transaction if it commits and the outcome does not reach its caller."""
         if held := held_by(tasks):
             # The release waits for the write lock, and so for the outcome of the commit.
-            scope.if_unheard(lambda: self._abandoned_claims.release(self._engine, held))
+            scope.if_undelivered(lambda: self._abandoned_claims.release(self._engine, held))
 
     async def _count_starts(self, tasks: Sequence[TaskModel], limits: Mapping[str, TaskLimit]) -> None:
         steps = [

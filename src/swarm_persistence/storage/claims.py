@@ -28,7 +28,7 @@ from swarm_persistence.storage.claim_requests import (
     claiming_by_id,
     claiming_ready,
 )
-from swarm_persistence.storage.readable import pass_over, without
+from swarm_persistence.storage.readable import skip_unreadable, without
 from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
 from swarm_persistence.storage.scopes import innermost_scope
 from swarm_persistence.storage.swapped_ids import refuse_swapped_ids
@@ -163,7 +163,7 @@ class ClaimVerbs(ChosenClaims):
             return []
         if request.ageing is not None or self._is_choosing:
             return await self._claim_chosen(request)
-        passed_over: list[UnreadableError] = []
+        skipped: list[UnreadableError] = []
         claim = claiming_ready(request.types, request.limit, request.is_running)
         tasks: list[TaskModel]
         while True:
@@ -171,15 +171,15 @@ class ClaimVerbs(ChosenClaims):
                 marked, tasks = await self._write_claim(BoundSteps(claim, request.agent_id, request.lease))
             except UnreadableError as error:
                 # The write was rolled back. One unreadable row must not stop the swarm; it is logged and left as it is.
-                pass_over(error, passed_over)
-                claim = claiming_ready(request.types, request.limit, request.is_running, without(passed_over))
+                skip_unreadable(error, skipped)
+                claim = claiming_ready(request.types, request.limit, request.is_running, without(skipped))
                 continue
             if tasks:
                 return tasks
             if marked == MOST_MARKED:
                 continue  # a matching task may be among the due tasks that are not marked yet
-            if passed_over:
-                raise passed_over[0]
+            if skipped:
+                raise skipped[0]
             return await self._claim_chosen(request) if await self._must_choose() else []
 
     async def _must_choose(self) -> bool:
@@ -191,7 +191,7 @@ class ClaimVerbs(ChosenClaims):
         """Write steps of which the last one claims; release what a cancelled caller has claimed."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
             results = await scope.write(steps)
-            self._release_if_unheard(scope, results[-1])
+            self._release_if_undelivered(scope, results[-1])
             return results
         engine = self._engine_outside() if self._held_transactions.scopes else self._engine
         claim = UndeliveredClaim(self._abandoned_claims, engine)

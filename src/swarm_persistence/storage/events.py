@@ -64,7 +64,7 @@ class EventVerbs(StorageCore):
         visible, so do not resume from its last `sequence`.
         """
         conditions = (Condition(SEQUENCE, ">", bound("after", after)), *_of_types(types))
-        query = Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit), without_gaps=True)
+        query = Query(EVENTS, conditions, (Order(SEQUENCE),), bound("limit", limit), settled_only=True)
         return await self._executor().read(Select(query))
 
     async def append_events(self, events: Iterable[EventModel], *, expected_sequence: int | None = None) -> int:

@@ -173,7 +173,7 @@ class Feed:
             limit = next_limit(limit, page.rows)
             if page.position != self._position:
                 backoff.reset()
-            self._give(page)
+            self._distribute(page)
             is_full, is_held_back = page.is_full, page.is_held_back
             del page  # a feed that waits holds no rows
             if self._reader is not own:
@@ -186,7 +186,7 @@ class Feed:
             else:
                 await watch.wait(LONGEST_WAIT_SECONDS * random.uniform(0.5, 1.0))
 
-    def _give(self, page: FeedPage) -> None:
+    def _distribute(self, page: FeedPage) -> None:
         self._position = page.position
         sized = [(row, _size_of(row)) for row in page.rows]
         for subscription in [*self._subscriptions]:

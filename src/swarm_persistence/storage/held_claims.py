@@ -29,7 +29,7 @@ def held(id: str, agent_id: str, number: int) -> tuple[Condition, ...]:
     )
 
 
-def given_back(outcome: ClaimOutcome, run_at: FromNow | None = None, error: str | None = None) -> dict[str, Change]:
+def releasing(outcome: ClaimOutcome, run_at: FromNow | None = None, error: str | None = None) -> dict[str, Change]:
     """Return the changes that end a claim and make its task pending again, at once or later."""
     changes: dict[str, Change] = {
         "status": TaskStatus.PENDING.value,

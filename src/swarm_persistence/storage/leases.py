@@ -30,7 +30,7 @@ from swarm_persistence.storage.claims import ClaimVerbs
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id, id_of
 from swarm_persistence.storage.dependencies import steps_to_meet, waiting_for
 from swarm_persistence.storage.failures import fail_dependents, failed
-from swarm_persistence.storage.held_claims import claim_key, given_back, held
+from swarm_persistence.storage.held_claims import claim_key, held, releasing
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -184,11 +184,11 @@ class LeaseVerbs(ClaimVerbs):
     async def _read_back(self, lock: LockRows, id: str) -> TaskModel | None:
         """Return the stored task, once a write whose answer was lost is done or undone."""
 
-        async def look() -> TaskModel | None:
+        async def read_locked() -> TaskModel | None:
             await self._executor().write([lock])
             return await self._get(TASKS, id)
 
-        return await self._as_one(look)
+        return await self._as_one(read_locked)
 
     async def _change_held(self, task: TaskModel, change: PreparedWrite, *values: Any) -> None:
         (records,) = await self._executor().write(BoundSteps(change, *claim_key(task), *values))
@@ -251,12 +251,12 @@ def _completion(id: str, agent_id: str, number: int, result: str | None, fields:
 
 @PreparedWrite
 def _release(id: str, agent_id: str, number: int) -> list[Step]:
-    return [_change_of(id, agent_id, number, given_back(ClaimOutcome.RELEASED))]
+    return [_change_of(id, agent_id, number, releasing(ClaimOutcome.RELEASED))]
 
 
 @PreparedWrite
 def _delayed_release(id: str, agent_id: str, number: int, run_at: FromNow) -> list[Step]:
-    return [_change_of(id, agent_id, number, given_back(ClaimOutcome.RELEASED, run_at))]
+    return [_change_of(id, agent_id, number, releasing(ClaimOutcome.RELEASED, run_at))]
 
 
 def _change_of(
@@ -267,5 +267,5 @@ def _change_of(
 
 def retried(outcome: ClaimOutcome, error: str, delay: float, retry_count: int) -> dict[str, Change]:
     """Return the changes that retry a task after a delay in seconds."""
-    changes = given_back(outcome, FromNow(delay) if delay else None, error)
+    changes = releasing(outcome, FromNow(delay) if delay else None, error)
     return {**changes, "error": error, "retry_count": retry_count}

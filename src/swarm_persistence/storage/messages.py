@@ -43,7 +43,7 @@ class MessageVerbs(StorageCore):
         """Return the messages to this agent that are not marked as read: highest priority, then oldest first."""
         addressed = Condition("to_agent", "=", identifier(agent_id, "message.to_agent"))
         unread = Condition("read", "=", 0)
-        query = Query(MESSAGES, (addressed, unread), _MOST_URGENT_FIRST, without_gaps=True)
+        query = Query(MESSAGES, (addressed, unread), _MOST_URGENT_FIRST, settled_only=True)
         return await self._executor().read(Select(query))
 
     async def mark_message_read(self, message_id: str) -> None:

@@ -93,9 +93,9 @@ class PruningVerbs(StorageCore):
         prune = self._count if dry_run else self._prune
         prune_expired = self._count_expired if dry_run else self._prune_expired
         return Pruned(
-            tasks=await prune(TASKS, *_over(finished, limit)) if tasks else 0,
+            tasks=await prune(TASKS, *_finished_before(finished, limit)) if tasks else 0,
             events=await prune(EVENTS, (_before("timestamp", limit),)) if events else 0,
-            messages=await prune(MESSAGES, *_done_with(limit)) if messages else 0,
+            messages=await prune(MESSAGES, *_handled_before(limit)) if messages else 0,
             metrics=await prune(METRICS, (_before("timestamp", limit),)) if metrics else 0,
             documents=await prune_expired() if documents else 0,
             agents=await prune(AGENTS, (_IS_SHUT_DOWN, _before("updated_at", limit))) if agents else 0,
@@ -177,7 +177,7 @@ def _with_links(id: str, stale: tuple[Condition, ...]) -> Step:
     return IfChanged(Delete(Query(TASKS, (Condition("id", "=", id), *stale))), (links,))
 
 
-def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Condition, ...]]:
+def _finished_before(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Condition, ...]]:
     """Return the conditions of finished tasks, including those without `completed_at`."""
     if not statuses:
         return []
@@ -188,7 +188,7 @@ def _over(statuses: tuple[str, ...], limit: int | FromNow) -> list[tuple[Conditi
     ]
 
 
-def _done_with(limit: int | FromNow) -> list[tuple[Condition, ...]]:
+def _handled_before(limit: int | FromNow) -> list[tuple[Condition, ...]]:
     """Return the conditions of read messages, and of unread ones that are acknowledged."""
     return [
         (Condition("read", "=", 1), _before("timestamp", limit)),

@@ -18,23 +18,23 @@ async def readable_values(
     executor: Executor, query: Query[Any], fields: tuple[str, ...]
 ) -> tuple[list[Any], list[UnreadableError]]:
     """Return the values of a query's readable rows, and the error of each unreadable row, which is logged."""
-    passed_over: list[UnreadableError] = []
+    skipped: list[UnreadableError] = []
     while True:
-        others = msgspec.structs.replace(query, conditions=(*query.conditions, *without(passed_over)))
+        others = msgspec.structs.replace(query, conditions=(*query.conditions, *without(skipped)))
         try:
-            return [*await executor.read(Values(others, fields))], passed_over
+            return [*await executor.read(Values(others, fields))], skipped
         except UnreadableError as error:
-            pass_over(error, passed_over)
+            skip_unreadable(error, skipped)
 
 
-def without(passed_over: list[UnreadableError]) -> tuple[Condition, ...]:
+def without(skipped: list[UnreadableError]) -> tuple[Condition, ...]:
     """Return the conditions that exclude the skipped rows."""
-    return tuple(Condition(SEQUENCE, "<>", error.sequence) for error in passed_over)
+    return tuple(Condition(SEQUENCE, "<>", error.sequence) for error in skipped)
 
 
-def pass_over(error: UnreadableError, passed_over: list[UnreadableError]) -> None:
-    """Log an unreadable row and add it to `passed_over`; re-raise the error if the row cannot be excluded."""
-    if error.sequence is None or any(error.sequence == each.sequence for each in passed_over):
+def skip_unreadable(error: UnreadableError, skipped: list[UnreadableError]) -> None:
+    """Log an unreadable row and add it to `skipped`; re-raise the error if the row cannot be excluded."""
+    if error.sequence is None or any(error.sequence == each.sequence for each in skipped):
         raise error
     _log.error("skipped: %s", error)
-    passed_over.append(error)
+    skipped.append(error)

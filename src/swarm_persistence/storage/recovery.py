@@ -72,25 +72,25 @@ class RecoveryVerbs(LeaseVerbs):
         """
         timeout = None if heartbeat_timeout is None else seconds(heartbeat_timeout, "heartbeat_timeout")
         errors: list[Exception] = []
-        given_back = await self._give_back_expired(errors)
-        lost = () if timeout is None else await self._mark_lost_agents(timeout, given_back, errors)
+        requeued = await self._requeue_expired(errors)
+        lost = () if timeout is None else await self._mark_lost_agents(timeout, requeued, errors)
         recovery = Recovery(
-            tuple(id for id, is_pending in given_back if is_pending),
-            tuple(id for id, is_pending in given_back if not is_pending),
+            tuple(id for id, is_pending in requeued if is_pending),
+            tuple(id for id, is_pending in requeued if not is_pending),
             lost,
         )
         if self.instrumentation is not None:
-            self.instrumentation.requeued(len(given_back))
+            self.instrumentation.requeued(len(requeued))
         if errors:
             errors[0].add_note(f"All the same, this was done: {recovery}")
             raise errors[0]
         return recovery
 
-    async def _give_back_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
+    async def _requeue_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
         """Requeue expired tasks; return for each whether it is pending again."""
 
-        def give_back(row: Any) -> Awaitable[bool | None]:
-            return self._give_back(row[0], row[1:4], _expired(row[4]))
+        def requeue(row: Any) -> Awaitable[bool | None]:
+            return self._requeue(row[0], row[1:4], _expired(row[4]))
 
         done: list[tuple[str, bool]] = []
         passed: set[str] = set()
@@ -103,9 +103,9 @@ class RecoveryVerbs(LeaseVerbs):
                 ("id", "claim_count", "retry_count", "max_retries", "assigned_to"),
             )
             for each in unreadable:
-                done += await self._give_back_unreadable(each, _expired(None))
+                done += await self._requeue_unreadable(each, _expired(None))
             fresh = [row for row in rows if row[0] not in stuck]
-            outcomes = await self._each(fresh, give_back, "task", errors)
+            outcomes = await self._each(fresh, requeue, "task", errors)
             for row, outcome in zip(fresh, outcomes, strict=True):
                 id = str(row[0])
                 if isinstance(outcome, bool):
@@ -117,14 +117,14 @@ class RecoveryVerbs(LeaseVerbs):
             if len(rows) < _BATCH or not fresh:
                 return done
 
-    async def _give_back_unreadable(self, error: UnreadableError, lost: "_LostClaim") -> list[tuple[str, bool]]:
+    async def _requeue_unreadable(self, error: UnreadableError, lost: "_LostClaim") -> list[tuple[str, bool]]:
         """Requeue a task with an unreadable text; the decision needs only its numbers."""
         row = Condition(SEQUENCE, "=", error.sequence)
         fields = ("claim_count", "retry_count", "max_retries")
         done: list[tuple[str, bool]] = []
         for numbers in await self._executor().read(Values(Query(TASKS, (row, *lost.held)), fields)):
             id = error.id or f"(sequence {error.sequence})"
-            is_pending = await self._give_back(id, numbers, lost, row)
+            is_pending = await self._requeue(id, numbers, lost, row)
             if is_pending is not None:
                 done.append((id, is_pending))
         return done
@@ -146,7 +146,7 @@ class RecoveryVerbs(LeaseVerbs):
 
         return await asyncio.gather(*map(attempt, rows))
 
-    async def _give_back(
+    async def _requeue(
         self, id: str, numbers: Sequence[Any], lost: "_LostClaim", row: Condition | None = None
     ) -> bool | None:
         """Requeue a task; return whether it is pending again, or `None` if another caller was faster."""
@@ -167,7 +167,7 @@ class RecoveryVerbs(LeaseVerbs):
         return False if await self._end_with_dependents(step, id, f"failed: {lost.reason}") else None
 
     async def _mark_lost_agents(
-        self, age: float, given_back: list[tuple[str, bool]], errors: list[Exception]
+        self, age: float, requeued: list[tuple[str, bool]], errors: list[Exception]
     ) -> tuple[str, ...]:
         is_lost = (Condition("heartbeat", "<", FromNow(-age)), Condition("status", "IN", _ALIVE))
         rows, unreadable = await readable_values(self._executor(), Query(AGENTS, is_lost), ("id",))
@@ -180,10 +180,10 @@ class RecoveryVerbs(LeaseVerbs):
 
         async def mark_with_tasks(row: Any) -> bool:
             async def work() -> list[tuple[str, bool]] | None:
-                return await self._give_back_without_lease(str(row[0])) if await mark(row) else None
+                return await self._requeue_without_lease(str(row[0])) if await mark(row) else None
 
             done = await self._as_one(work)
-            given_back.extend(done or ())
+            requeued.extend(done or ())
             return done is not None
 
         def recover(row: Any) -> Awaitable[bool]:
@@ -203,7 +203,7 @@ class RecoveryVerbs(LeaseVerbs):
             holders.update(str(row[0]) for row in rows)
         return holders
 
-    async def _give_back_without_lease(self, agent_id: str) -> list[tuple[str, bool]]:
+    async def _requeue_without_lease(self, agent_id: str) -> list[tuple[str, bool]]:
         """Requeue the tasks that a lost agent holds without a lease; return for each whether it is pending again."""
         held = (Condition("assigned_to", "=", agent_id), *_HAS_NO_LEASE)
         lost = _LostClaim(held, ClaimOutcome.AGENT_LOST, f"agent {agent_id!r} gave no sign of life")
@@ -211,9 +211,9 @@ class RecoveryVerbs(LeaseVerbs):
         rows, unreadable = await readable_values(self._executor(), Query(TASKS, held), fields)
         done: list[tuple[str, bool]] = []
         for each in unreadable:
-            done += await self._give_back_unreadable(each, lost)
+            done += await self._requeue_unreadable(each, lost)
         for id, *numbers in rows:
-            is_pending = await self._give_back(str(id), numbers, lost)
+            is_pending = await self._requeue(str(id), numbers, lost)
             if is_pending is not None:
                 done.append((str(id), is_pending))
         return done

@@ -91,7 +91,7 @@ async def _rewrite_task(core: StorageCore, step: Save[Any] | Replace[Any], task:
     else:
         result = await core._write_one(whole)
     if not result and task.status is not TaskStatus.COMPLETED:
-        result = await _set_back(core, step, task) or result
+        result = await _reopen(core, step, task) or result
     # A task that failed at once was written twice.
     return result if task.version == version or isinstance(step, Save) else task.version + 1
 
@@ -107,7 +107,7 @@ async def _write_linked(core: StorageCore, whole: Step, task: TaskModel) -> Any:
     return (await core._as_one(write) if results is None else results)[0]
 
 
-async def _set_back(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
+async def _reopen(core: StorageCore, step: Save[Any] | Replace[Any], task: TaskModel) -> Any:
     """Rewrite a completed task as one that is not completed: its dependents wait for it again."""
     is_forced = isinstance(step, Replace) and step.is_forced
     is_same = () if is_forced else (Condition("version", "=", task.version),)

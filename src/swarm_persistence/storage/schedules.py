@@ -20,7 +20,7 @@ from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_
 from swarm_persistence.schema.tables import SCHEDULES, TASKS
 from swarm_persistence.schema.values import accept_texts
 from swarm_persistence.storage.core import TOUCHED, StorageCore, by_id
-from swarm_persistence.storage.readable import pass_over, without
+from swarm_persistence.storage.readable import skip_unreadable, without
 from swarm_persistence.storage.schedule_times import due_times, next_time, plan, require_schedule, task_of
 
 _MOST_TASKS_AT_ONCE = 500
@@ -144,13 +144,13 @@ class ScheduleVerbs(StorageCore):
         return schedule
 
     async def _due_schedules(self) -> list[ScheduleModel]:
-        passed_over: list[UnreadableError] = []
+        skipped: list[UnreadableError] = []
         while True:
-            due: Query[ScheduleModel] = Query(SCHEDULES, (*_IS_DUE, *without(passed_over)), (Order("next_at"),))
+            due: Query[ScheduleModel] = Query(SCHEDULES, (*_IS_DUE, *without(skipped)), (Order("next_at"),))
             try:
                 return await self._executor().read(Select(due))
             except UnreadableError as error:
-                pass_over(error, passed_over)
+                skip_unreadable(error, skipped)
 
     async def _fire(self, schedule: ScheduleModel) -> list[TaskModel]:
         fired: list[TaskModel] = []

@@ -51,7 +51,7 @@ class Scope:
         self._failure: BaseException | None = None
         self._one_at_a_time = CallLock()
         self._undo: list[Callable[[], None]] = []
-        self._unheard: list[Callable[[], None]] = []
+        self._if_undelivered: list[Callable[[], None]] = []
         self._session: Session
         self._depth: int = 0 if self.parent is None else self.parent._depth + 1
         self._savepoint = f"level_{self._depth}"
@@ -63,7 +63,7 @@ class Scope:
         self._loop: asyncio.AbstractEventLoop
         self._nested: Scope | None = None
         self._process = os.getpid()
-        binding = _Binding(self, _living(_innermost.get()))
+        binding = _Binding(self, _skip_gone(_innermost.get()))
         # Only contexts reference the binding: it dies with them, for example when a thread's call returns.
         self._binding = weakref.ref(binding)
         _innermost.set(binding)
@@ -100,14 +100,14 @@ class Scope:
                 self._session = await self._engine.begin()
             else:
                 self._session = self.parent._session
-                await self.parent._lend(lambda: self._session.savepoint(self._savepoint))
+                await self.parent._acquire_for_nested(lambda: self._session.savepoint(self._savepoint))
                 self.parent._nested = self
         except BaseException:
             self._state = _State.DROPPED
             raise
         self._state = _State.OPEN
         if self._task is not None:
-            self._task.add_done_callback(self._outlived)
+            self._task.add_done_callback(self._on_task_done)
 
     async def commit(self) -> None:
         """Commit the scope; a doomed scope is rolled back and raises `TransactionError`."""
@@ -132,19 +132,19 @@ class Scope:
                 self._undo_objects()
                 raise
             except BaseException:
-                for action in self._unheard:
+                for action in self._if_undelivered:
                     action()
                 raise
             return
         try:
             await self._session.release(self._savepoint)
             self.parent._undo += self._undo
-            self.parent._unheard += self._unheard
+            self.parent._if_undelivered += self._if_undelivered
         except BaseException as error:
             self.parent._failure = self.parent._failure or error
             raise
         finally:
-            self.parent._take_back()
+            self.parent._release_nested()
 
     async def rollback(self) -> None:
         """Roll the scope back."""
@@ -160,7 +160,7 @@ class Scope:
             self.parent._failure = self.parent._failure or error
             raise
         finally:
-            self.parent._take_back()
+            self.parent._release_nested()
 
     @property
     def is_rolled_back(self) -> bool:
@@ -187,11 +187,11 @@ class Scope:
                 f"a nested transaction {reason} without commit or rollback, which rolled all of it back"
             )
             with suppress(RuntimeError):  # the loop is closed, so no call waits
-                self._loop.call_soon_threadsafe(self.parent._take_back)
+                self._loop.call_soon_threadsafe(self.parent._release_nested)
         message = f"A transaction {reason} without commit or rollback; it was rolled back."
         warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
-    def let_go(self) -> None:
+    def unbind(self) -> None:
         """Unbind the scope from this context, as its end is called here."""
         if _current_task() is not self._task or (self._task is None and self._thread != thread_id()):
             # The context that began it stays bound: tasks that it starts from now on are not inside the transaction.
@@ -212,15 +212,15 @@ class Scope:
         """Restore the present values of these fields if the scope is rolled back."""
         values = [(field, getattr(model, field)) for field in fields]
 
-        def set_back() -> None:
+        def restore() -> None:
             for field, value in values:
                 setattr(model, field, value)
 
-        self._undo.append(set_back)
+        self._undo.append(restore)
 
-    def if_unheard(self, action: Callable[[], None]) -> None:
+    def if_undelivered(self, action: Callable[[], None]) -> None:
         """Call `action` if the outermost commit is cancelled before its caller learns the outcome."""
-        self._unheard.append(action)
+        self._if_undelivered.append(action)
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         return await self._run(lambda: self._session.write(steps))
@@ -238,7 +238,7 @@ class Scope:
                 self._failure = self._failure or error
                 raise
 
-    async def _lend(self, savepoint: Callable[[], Awaitable[None]]) -> None:
+    async def _acquire_for_nested(self, savepoint: Callable[[], Awaitable[None]]) -> None:
         """Acquire the lock for a nested scope, which releases it when it ends."""
         await self._one_at_a_time.acquire()
         try:
@@ -250,7 +250,7 @@ class Scope:
             self._one_at_a_time.release()
             raise
 
-    def _take_back(self) -> None:
+    def _release_nested(self) -> None:
         """Release the lock of a nested scope that has ended."""
         if self._nested is not None:
             self._nested = None
@@ -269,14 +269,14 @@ class Scope:
     def _end(self) -> None:
         self._state = _State.OVER
         if self._task is not None:
-            self._task.remove_done_callback(self._outlived)
+            self._task.remove_done_callback(self._on_task_done)
         if self._nested is not None:
             # A nested scope ends with this one, and callers that wait for it must be woken.
             self._nested._end()
             self._nested._undo_objects()
             # Its context may never unbind it, and a scope that was ended from outside must not capture later calls.
             self._nested._state = _State.DROPPED
-            self._take_back()
+            self._release_nested()
 
     def _undo_objects(self) -> None:
         while self._undo:
@@ -285,9 +285,9 @@ class Scope:
     def drop_if_outlived(self) -> None:
         """Roll back at once if the task that began it has ended, without waiting for the done callback."""
         if not self.ending:
-            self._outlived(None)
+            self._on_task_done(None)
 
-    def _outlived(self, _task: object) -> None:
+    def _on_task_done(self, _task: object) -> None:
         self.drop("outlived the task that began it")
         self._task = None  # its result may be the transaction object: a reference cycle
 
@@ -316,12 +316,12 @@ def find_scope(owner: object) -> Scope | None:
         binding = binding.outer
     if binding is None:
         if (inner := _innermost.get()) is not None:
-            _innermost.set(_living(inner))
+            _innermost.set(_skip_gone(inner))
         return None
     return binding.scope
 
 
-def _living(binding: _Binding | None) -> _Binding | None:
+def _skip_gone(binding: _Binding | None) -> _Binding | None:
     """Return the innermost binding that can still concern a call, so that ended scopes do not pile up in a context."""
     while binding is not None and binding.scope.is_gone:
         binding = binding.outer

@@ -248,7 +248,7 @@ class Storage(
         """Return the storage of another schema."""
         storage = object.__new__(type(self))
         storage.__dict__.update(self.__dict__)  # keeps the attributes of subclasses
-        Storage.__init__(storage, self._engine.beside(name))
+        Storage.__init__(storage, self._engine.for_schema(name))
         storage._first = self
         return storage
 

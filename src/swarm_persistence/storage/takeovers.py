@@ -10,7 +10,7 @@ from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.tables import PAST_CLAIMS, TASKS
 from swarm_persistence.schema.values import identifier, past_claims_of
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.held_claims import given_back
+from swarm_persistence.storage.held_claims import releasing
 
 _MOST_FREE_CLAIMS = 3
 """Claims of a task that were released as those of processes that had exited; a further one is left to its lease.
@@ -37,7 +37,7 @@ class TakeoverVerbs(StorageCore):
         steps: list[Step] = [
             Update(
                 Query(TASKS, (Condition("id", "=", id), *held, Condition("claim_count", "=", number))),
-                given_back(ClaimOutcome.AGENT_LOST),
+                releasing(ClaimOutcome.AGENT_LOST),
             )
             for id, number in claims
         ]

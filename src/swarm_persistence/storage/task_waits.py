@@ -80,10 +80,10 @@ class _Reader:
         check_at = time.monotonic() + _BETWEEN_CHECKS_SECONDS
         try:
             while not self.is_over:
-                has_rung = await self._watch.wait(max(check_at - time.monotonic(), 0.0))
+                is_notified = await self._watch.wait(max(check_at - time.monotonic(), 0.0))
                 began_at = time.monotonic()
                 await self._read_finished()
-                if not has_rung or began_at >= check_at:
+                if not is_notified or began_at >= check_at:
                     await self._read_missing()
                     check_at = time.monotonic() + _BETWEEN_CHECKS_SECONDS
                 await asyncio.sleep(_PAUSE_FACTOR * (time.monotonic() - began_at))

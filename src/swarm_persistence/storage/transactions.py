@@ -68,7 +68,7 @@ class Transaction(NotPicklable):
     def _finish(self, end: Callable[[], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
         self._is_finished = True
         self._held.discard(self._scope)
-        self._scope.let_go()
+        self._scope.unbind()
         return self._end(end)
 
     async def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -133,8 +133,8 @@ class TracedSession(TracedExecutor):
 class TracedEngine(TracedExecutor):
     """An engine whose calls are traced."""
 
-    def beside(self, schema: str) -> "TracedEngine":
-        return TracedEngine(self.inner.beside(schema), self._spans.of_schema(schema))
+    def for_schema(self, schema: str) -> "TracedEngine":
+        return TracedEngine(self.inner.for_schema(schema), self._spans.of_schema(schema))
 
     async def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> list[Any]:
         return await self._spans.write(steps, lambda: self.inner.deliver(steps, on_abandoned))

@@ -53,12 +53,12 @@ async def log_in(
     there = data.get("next", "/")
     if not access.is_token(data.get("token", "").strip()):
         failed_logins.add(caller.address)
-        return _see(visit.url(f"{LOGIN_PATH}?failed=1&next={quote(there, safe='')}"), None)
+        return _see_other(visit.url(f"{LOGIN_PATH}?failed=1&next={quote(there, safe='')}"), None)
     # A path only: `//other.example` and `/\other.example` are other sites.
     is_path = there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable()
     session = access.sessions.new(is_logged_in=True)
     there = quote(there, safe=_OF_URLS)  # a header is ASCII
-    return _see(visit.url(there if is_path else "/"), caller.set_cookie(access.sessions.cookie(session)))
+    return _see_other(visit.url(there if is_path else "/"), caller.set_cookie(access.sessions.cookie(session)))
 
 
 @post("/logout", status_code=303, include_in_schema=False)
@@ -67,10 +67,10 @@ async def log_out(
 ) -> Response[None]:
     """Forget the session."""
     session = access.sessions.new(is_logged_in=False)
-    return _see(visit.url("/"), Caller(request.scope).set_cookie(access.sessions.cookie(session)))
+    return _see_other(visit.url("/"), Caller(request.scope).set_cookie(access.sessions.cookie(session)))
 
 
-def _see(location: str, cookie: str | None) -> Response[None]:
+def _see_other(location: str, cookie: str | None) -> Response[None]:
     headers = {"location": location} | ({"set-cookie": cookie} if cookie else {})
     return Response(None, status_code=303, headers=headers)
 

@@ -83,7 +83,7 @@ class RequestGuard:
         session = access.sessions.read(cookie) if (cookie := request.cookie) else None
         is_known = has_token or not access.needs_token or (session is not None and session.is_logged_in)
         if not is_known and not request.path.startswith(OPEN_PATHS):
-            self._refuse_stranger(request)
+            self._refuse_unauthenticated(request)
         if request.method not in _SAFE_METHODS:
             await self._check_change(request, body, session, has_token=has_token)
         new_cookie = None
@@ -93,7 +93,7 @@ class RequestGuard:
         csrf_token = "" if session is None else access.sessions.csrf_token(session)
         return Visit(request.root, session, csrf_token, access.is_read_only, access.needs_token), new_cookie
 
-    def _refuse_stranger(self, request: Caller) -> None:
+    def _refuse_unauthenticated(self, request: Caller) -> None:
         if request.wants_page:
             there = quote(request.link + (f"?{request.query}" if request.query else ""), safe="")
             raise HttpProblem(303, "Log in first.", {"location": f"{request.root}{LOGIN_PATH}?next={there}"})

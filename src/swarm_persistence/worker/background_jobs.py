@@ -39,11 +39,11 @@ class BackgroundJobs:
         self._log = worker_log(_log, agent_id)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, beat: Callable[[], Awaitable[None]], check_claims: Callable[[], Awaitable[None]]) -> None:
-        """Start the jobs; `beat` sends a heartbeat, and `check_claims` looks for claims that are lost."""
+    def start(self, send_heartbeat: Callable[[], Awaitable[None]], check_claims: Callable[[], Awaitable[None]]) -> None:
+        """Start the jobs; `send_heartbeat` sends a heartbeat, and `check_claims` looks for claims that are lost."""
         recovery_pause = min(self._settings.limits.lease / 2, _LONGEST_RECOVERY_SECONDS)
         jobs = [
-            self._repeat("the heartbeat", beat, self._settings.heartbeat_pause),
+            self._repeat("the heartbeat", send_heartbeat, self._settings.heartbeat_pause),
             self._repeat("the recovery", self._recover, recovery_pause),
             self._repeat("the check of claims", check_claims, _CHECK_PAUSE_SECONDS),
             self._warn_of_unhandled_types(),
@@ -79,7 +79,7 @@ class BackgroundJobs:
             self._log.info("worker %r has recovered tasks of lost workers: %s", self._agent_id, recovery)
 
     async def _prune(self, seconds: float) -> None:
-        pruned = await retention.prune_in_turn(self._storage, seconds, self._agent_id)
+        pruned = await retention.prune_if_due(self._storage, seconds, self._agent_id)
         if pruned is not None and any(structs.astuple(pruned)):
             self._log.info("worker %r has pruned old records: %s", self._agent_id, pruned)
 

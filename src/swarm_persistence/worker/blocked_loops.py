@@ -57,16 +57,16 @@ class LoopGuard:
         self._limit = max(limit, _SHORTEST_LIMIT_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._thread_id = get_ident()
-        self._seen_at = time.monotonic()
+        self._ticked_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = Event()
         self._logged: set[str] = set()
         self._leases = _RepeatedCall(self._extend_leases, self._log)
-        self._heartbeat = _RepeatedCall(self._beat, self._log)
+        self._heartbeat = _RepeatedCall(self._send_heartbeat, self._log)
 
     def start(self) -> None:
         """Start the watching thread."""
-        self._see()
+        self._tick()
         Thread(target=self._watch, name="swarm-persistence loop guard", daemon=True).start()
 
     def stop(self) -> None:
@@ -75,34 +75,34 @@ class LoopGuard:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _see(self) -> None:
-        self._seen_at = time.monotonic()
-        self._timer = self._loop.call_later(self._limit / 2, self._see)
+    def _tick(self) -> None:
+        self._ticked_at = time.monotonic()
+        self._timer = self._loop.call_later(self._limit / 2, self._tick)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._limit / 2):
-            now, seen_at = time.monotonic(), self._seen_at
-            if now - seen_at < self._limit:
+            now, ticked_at = time.monotonic(), self._ticked_at
+            if now - ticked_at < self._limit:
                 self._leases.due_at = now
                 self._heartbeat.due_at = now + self._heartbeat_pause
                 continue
-            self._warn(seen_at)
+            self._warn(ticked_at)
             self._leases.start_if_due(now, self._lease_pause)
             self._heartbeat.start_if_due(now, self._heartbeat_pause)
 
     async def _extend_leases(self) -> None:
         await asyncio.gather(self._release_ahead(), *(run.extend_from_elsewhere() for run in self._runs()))
 
-    async def _beat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         try:
             await self._storage.heartbeat(self._agent_id)
         except StorageError as error:
             self._log.error("the heartbeat of %r, whose event loop is blocked, failed: %s", self._agent_id, error)
 
-    def _warn(self, seen_at: float) -> None:
+    def _warn(self, ticked_at: float) -> None:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._thread_id)
-        if frame is None or self._seen_at != seen_at:
+        if frame is None or self._ticked_at != ticked_at:
             return  # the loop is running again
         stack = _without_own_frames(traceback.extract_stack(frame))
         run = next((run for run in self._runs() if run.handling is task), None)
@@ -119,7 +119,7 @@ class LoopGuard:
             "nothing else in this loop runs. Write a handler that blocks as a plain `def`, which runs in a thread, or "
             "wrap the blocking call in `await asyncio.to_thread(...)`. The loop is blocked here:\n%s",
             self._agent_id,
-            time.monotonic() - seen_at,
+            time.monotonic() - ticked_at,
             place,
             "".join(stack.format()),
         )

@@ -74,22 +74,24 @@ class Recorder:
 
     async def complete(self, result: Any, *, may_be_stored: bool = False) -> Outcome:
         """Complete the task; an earlier write, whose outcome is unknown, may have done that."""
-        return await self._insist(lambda: self._complete(result), self._found_completed, may_be_stored=may_be_stored)
+        return await self._write_with_retries(
+            lambda: self._complete(result), self._found_completed, may_be_stored=may_be_stored
+        )
 
     async def fail(self, failure: Failure) -> Outcome:
         """Fail the task, which is then retried or has failed for good."""
-        return await self._insist(
+        return await self._write_with_retries(
             lambda: self._record_failure(failure), lambda stored: self._found_failed(stored, failure.error)
         )
 
     async def snooze(self, seconds: float) -> Outcome:
         """Release the claim; the task is ready again after this number of seconds."""
-        outcome = await self._insist(lambda: self._release(seconds), self._found_released)
+        outcome = await self._write_with_retries(lambda: self._release(seconds), self._found_released)
         return Outcome.SNOOZED if outcome is Outcome.GIVEN_BACK else outcome
 
     async def release(self) -> Outcome:
         """Release the claim."""
-        return await self._insist(self._release, self._found_released)
+        return await self._write_with_retries(self._release, self._found_released)
 
     async def _complete(self, result: Any) -> Outcome:
         try:
@@ -111,7 +113,7 @@ class Recorder:
         await self._storage.release_task(self._task, retry_in=seconds)
         return Outcome.GIVEN_BACK
 
-    async def _insist(
+    async def _write_with_retries(
         self,
         write: Callable[[], Awaitable[Outcome]],
         found: Callable[[TaskModel], Outcome | None],

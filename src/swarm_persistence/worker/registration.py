@@ -65,7 +65,7 @@ class Registration:
                 continue  # another process has stored it meanwhile: take that one over
             return
 
-    async def beat(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Send a heartbeat; register again if the agent was marked as lost, shut down or deleted."""
         try:
             await self._storage.heartbeat(self._agent.id)

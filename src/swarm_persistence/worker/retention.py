@@ -19,7 +19,7 @@ def pause_of(retention: float) -> float:
     return max(_SHORTEST_PAUSE_SECONDS, min(_LONGEST_PAUSE_SECONDS, retention / 10))
 
 
-async def prune_in_turn(storage: Storage, retention: float, agent_id: str) -> Pruned | None:
+async def prune_if_due(storage: Storage, retention: float, agent_id: str) -> Pruned | None:
     """Prune records older than the retention; `None` if another worker has started that within the pause."""
     expiry = now() + timedelta(seconds=pause_of(retention))
     turn = DocumentModel.new(COLLECTION, KEY, {"agent": agent_id}, expires_at=expiry)

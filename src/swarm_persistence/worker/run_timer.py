@@ -36,7 +36,7 @@ class RunTimer:
         now = time.monotonic()
         next_due_at = float("inf")
         for run in [*self._runs()]:
-            run.act_if_due(now)
+            run.check_deadlines(now)
             next_due_at = min(next_due_at, run.due_at)
         if next_due_at < float("inf"):
             self._set(next_due_at)

@@ -52,11 +52,11 @@ class _HandlerResult(NamedTuple):
 class RunOwner(Protocol):
     """The callbacks of a run to its worker."""
 
-    def handled(self, run: "TaskRun", result: Any) -> None:
+    def on_result(self, run: "TaskRun", result: Any) -> None:
         """Take a result to record; the owner then calls `conclude` or `record`."""
         ...
 
-    def left(self, run: "TaskRun") -> None:
+    def on_handler_ended(self, run: "TaskRun") -> None:
         """Note that the handler has ended, so that another one may take its slot."""
         ...
 
@@ -65,7 +65,7 @@ class RunOwner(Protocol):
         ...
 
     def expect(self, due_at: float) -> None:
-        """Have `act_if_due` called no later than at this time of the monotonic clock."""
+        """Have `check_deadlines` called no later than at this time of the monotonic clock."""
         ...
 
     def failed(self, run: "TaskRun", error: BaseException) -> None:
@@ -118,11 +118,11 @@ class TaskRun:
         self._extend_at = self.started_at + first
         self._extending: asyncio.Task[None] | None = None
         self._must_check_again = False
-        self._carrying: asyncio.Task[None] | None = None
+        self._recording: asyncio.Task[None] | None = None
 
     @property
     def due_at(self) -> float:
-        """Return when `act_if_due` must be called."""
+        """Return when `check_deadlines` must be called."""
         return float("inf") if self._end is not None else min(self._ends_at, self._extend_at)
 
     @property
@@ -149,12 +149,12 @@ class TaskRun:
         self.handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
         self.handling.add_done_callback(self._handled)
 
-    def give_back(self) -> None:
+    def cancel_and_release(self) -> None:
         """Cancel the handler and release the task."""
         self._recorder.give_up()
         self._stop_handler(_HandlerEnd.GIVEN_UP)
 
-    def act_if_due(self, now: float) -> None:
+    def check_deadlines(self, now: float) -> None:
         """Cancel a handler that exceeds its time limit; extend a lease after a third of it."""
         if now >= self._ends_at:
             self._stop_handler(_HandlerEnd.TIMED_OUT)
@@ -189,12 +189,12 @@ class TaskRun:
 
     def record(self, result: Any, *, may_be_stored: bool) -> None:
         """Record a result by itself, with retries; an earlier write may have done that."""
-        self._carry_out(self._recorder.complete(result, may_be_stored=may_be_stored))
+        self._start_recording(self._recorder.complete(result, may_be_stored=may_be_stored))
 
     async def stop(self) -> None:
         """Stop waiting for the handler, or for anything else."""
         self._control.cancel()
-        tasks = [task for task in (self._carrying, self._extending, self.handling) if task is not None]
+        tasks = [task for task in (self._recording, self._extending, self.handling) if task is not None]
         for task in tasks:
             task.cancel()
         waited_for = [task for task in tasks if task is not self.handling]
@@ -215,10 +215,10 @@ class TaskRun:
             self._end = _HandlerEnd.HANDLED
             answer = None if handling.cancelled() or handling.exception() is not None else handling.result()
             if answer is not None and answer.error is None:
-                self._owner.handled(self, answer.value)
+                self._owner.on_result(self, answer.value)
             else:
-                self._carry_out(self._record_end(_HandlerEnd.HANDLED))
-        self._owner.left(self)
+                self._start_recording(self._record_end(_HandlerEnd.HANDLED))
+        self._owner.on_handler_ended(self)
 
     def _stop_handler(self, end: _HandlerEnd) -> None:
         """Cancel the handler unless it has ended, and record why."""
@@ -226,7 +226,7 @@ class TaskRun:
             return
         self._end = end
         self._control.cancel()
-        self._carry_out(self._record_end(end))
+        self._start_recording(self._record_end(end))
 
     async def _record_end(self, end: _HandlerEnd) -> Outcome:
         handling = self.handling
@@ -253,11 +253,11 @@ class TaskRun:
     async def _fail(self, error: BaseException | str) -> Outcome:
         return await self._recorder.fail(self._policy.failure(error, self.task.retry_count))
 
-    def _carry_out(self, recording: Awaitable[Outcome]) -> None:
-        self._carrying = asyncio.create_task(self._carried_out(recording), name=f"task {self.task.id}")
-        self._carrying.add_done_callback(self._ended)
+    def _start_recording(self, recording: Awaitable[Outcome]) -> None:
+        self._recording = asyncio.create_task(self._record(recording), name=f"task {self.task.id}")
+        self._recording.add_done_callback(self._ended)
 
-    async def _carried_out(self, recording: Awaitable[Outcome]) -> None:
+    async def _record(self, recording: Awaitable[Outcome]) -> None:
         handling = self.handling
         try:
             self.outcome = await recording

@@ -100,7 +100,7 @@ class WorkerRun:
         """Claim no more; end once the running handlers have finished, or after `drain_timeout`."""
         if not self._is_stopping:
             self._is_stopping = True
-            self._drain_timer = self._loop.call_later(self._settings.drain_timeout, self._give_back_all)
+            self._drain_timer = self._loop.call_later(self._settings.drain_timeout, self._cancel_and_release_all)
             if self._unsettled:
                 self._log.info(
                     "worker %r stops; %d running task(s) may end and be recorded within %g s",
@@ -109,17 +109,17 @@ class WorkerRun:
                     self._settings.drain_timeout,
                 )
             self._writes.limit_claims()
-            self._give_back_ahead()
+            self._release_unstarted()
             self._changed.set()
 
     def stop_at_once(self) -> None:
         """Claim no more; cancel the running handlers and release their tasks."""
         self.stop()
-        self._give_back_all()
+        self._cancel_and_release_all()
 
     async def work(self) -> None:
         """Work until the stop; raise the error that has ended the work before."""
-        self._jobs.start(self._registration.beat, self._lost_claims.check)
+        self._jobs.start(self._registration.send_heartbeat, self._lost_claims.check)
         guard = LoopGuard(
             self._storage,
             self._agent.id,
@@ -254,7 +254,7 @@ class WorkerRun:
         self._claim_waits.may_find_tasks = bool(tasks)
         self._ahead.add(tasks)
         if self._is_stopping:
-            self._give_back_ahead()  # stopped while they were being claimed
+            self._release_unstarted()  # stopped while they were being claimed
         self._start_what_fits()
 
     def _room(self) -> int:
@@ -311,11 +311,11 @@ class WorkerRun:
         self._unsettled[run] = None
         return run
 
-    def handled(self, run: TaskRun, result: Any) -> None:
+    def on_result(self, run: TaskRun, result: Any) -> None:
         self._handled.append((run, result))
         self._changed.set()
 
-    def left(self, run: TaskRun) -> None:
+    def on_handler_ended(self, run: TaskRun) -> None:
         del self._running[run]
         self._pace.note(time.monotonic() - run.started_at)
         self._start_what_fits()
@@ -347,7 +347,7 @@ class WorkerRun:
                 run.check_claim()
                 break
 
-    def _give_back_all(self) -> None:
+    def _cancel_and_release_all(self) -> None:
         if not self._has_given_up:
             self._has_given_up = True
             self._writes.limit_all()
@@ -359,12 +359,12 @@ class WorkerRun:
                     len(self._pending_releases),
                 )
         for run in [*self._unsettled]:
-            run.give_back()
+            run.cancel_and_release()
         self._pending_releases.give_up()
 
-    def _give_back_ahead(self) -> None:
+    def _release_unstarted(self) -> None:
         for task in self._ahead.take_all():
-            self._run_of(task).give_back()
+            self._run_of(task).cancel_and_release()
 
     def _release_overdue(self) -> None:
         """Release tasks that got no slot in time, as other workers may have one."""

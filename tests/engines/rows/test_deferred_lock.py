@@ -8,7 +8,7 @@ from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
 def test_an_action_runs_at_once_if_nobody_is_inside() -> None:
     lock, done = DeferredLock(), []
 
-    lock.soon(lambda: done.append(1))
+    lock.run_or_defer(lambda: done.append(1))
 
     assert done == [1]
 
@@ -17,7 +17,7 @@ def test_an_action_asked_from_inside_runs_when_the_thread_leaves() -> None:
     lock, done = DeferredLock(), list[int]()
 
     with lock:
-        lock.soon(lambda: done.append(1))
+        lock.run_or_defer(lambda: done.append(1))
         assert done == []
 
     assert done == [1]
@@ -26,7 +26,7 @@ def test_an_action_asked_from_inside_runs_when_the_thread_leaves() -> None:
 def test_an_action_may_ask_for_another() -> None:
     lock, done = DeferredLock(), list[int]()
 
-    lock.soon(lambda: lock.soon(lambda: done.append(1)))
+    lock.run_or_defer(lambda: lock.run_or_defer(lambda: done.append(1)))
 
     assert done == [1]
 
@@ -44,7 +44,7 @@ def test_actions_of_many_threads_all_run_and_one_at_a_time() -> None:
 
     def ask() -> None:
         for number in range(500):
-            lock.soon(act)
+            lock.run_or_defer(act)
             if number % 3 == 0:
                 with lock:
                     act()

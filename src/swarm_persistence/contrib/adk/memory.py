@@ -38,7 +38,7 @@ class SwarmMemoryService(BaseMemoryService):
         collection = (ROOT, session.app_name, "memory", session.user_id, "sessions", session.id)
         async with self._storage.transaction():
             await self._storage.delete_documents(collection)
-            documents = await self._unforgotten(session.app_name, session.user_id, collection, session.events)
+            documents = await self._documents_to_add(session.app_name, session.user_id, collection, session.events)
             await self._storage.put_documents(documents)
 
     async def add_events_to_memory(
@@ -52,7 +52,7 @@ class SwarmMemoryService(BaseMemoryService):
     ) -> None:
         """Remember these events in addition; one that is already remembered is left as it is."""
         collection = (ROOT, app_name, "memory", user_id, "sessions", session_id or "")
-        documents = await self._unforgotten(app_name, user_id, collection, events, custom_metadata)
+        documents = await self._documents_to_add(app_name, user_id, collection, events, custom_metadata)
         await self._storage.put_documents([], if_absent=documents)
 
     async def add_memory(
@@ -103,7 +103,7 @@ class SwarmMemoryService(BaseMemoryService):
                     [DocumentModel.new((ROOT, app_name, "forgotten", user_id), memory_id)]
                 )
 
-    async def _unforgotten(
+    async def _documents_to_add(
         self,
         app_name: str,
         user_id: str,

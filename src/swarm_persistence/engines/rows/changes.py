@@ -275,7 +275,7 @@ class Changes:
             source.last_change += 1
             row = (*row[:-2], source.last_change, sequence)
         source.add(row)
-        self._undo.append((source, partial(_take_back, source, row, source.last_sequence)))
+        self._undo.append((source, partial(_undo_insert, source, row, source.last_sequence)))
         source.last_sequence = max(source.last_sequence, sequence)
 
     def _change(self, source: RowSource, before: Row, values: list[ColumnValue], is_marked: bool = True) -> Row:
@@ -310,7 +310,7 @@ CompiledStep = Callable[[Changes], Any]
 """A step with checked and encoded values, ready to run."""
 
 
-def _take_back(source: RowSource, row: Row, last_sequence: int) -> None:
+def _undo_insert(source: RowSource, row: Row, last_sequence: int) -> None:
     source.remove(row)
     source.last_sequence = last_sequence
 

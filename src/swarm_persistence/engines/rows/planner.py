@@ -97,7 +97,7 @@ class Planner:
                 return _id_lookup(place)
         usable = [index for index in indexes_of(self._table) if _holds_all(index, query)]
         scans = [_index_scan(self._table, index, query) for index in usable]
-        return max(scans, key=lambda scan: scan.merit(query.limit is not None)).path
+        return max(scans, key=lambda scan: scan.rank(query.limit is not None)).path
 
 
 _PathTemplate = Callable[[tuple[Condition, ...]], AccessPath]
@@ -127,7 +127,7 @@ class _IndexScan(msgspec.Struct, frozen=True):
     """The direction in which the index yields the query's order; `None` if neither does."""
     residual: tuple[int, ...]
 
-    def merit(self, is_limited: bool) -> tuple[int, bool, bool]:
+    def rank(self, is_limited: bool) -> tuple[int, bool, bool]:
         """Return the rank of this scan: more equal values win, then whatever lets the scan stop early."""
         equal = len(self.equal) + len(self.index.where)
         is_sorted = self.is_backward is not None

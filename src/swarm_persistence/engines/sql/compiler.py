@@ -272,7 +272,7 @@ class Compiler(QueryCompiler):
 
     def _guards(self, unless: Sequence[Query[Any]], marks: Marks) -> list[str]:
         """Return the conditions that no row matches these queries."""
-        return [f"NOT EXISTS ({self._look(query, marks)})" for query in unless]
+        return [f"NOT EXISTS ({self._exists_query(query, marks)})" for query in unless]
 
     def take(self, query: Query[Any]) -> Compiled:
         """Return the text that deletes the rows that fulfil a query's conditions, and gives them."""

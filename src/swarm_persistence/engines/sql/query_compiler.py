@@ -87,7 +87,7 @@ class QueryCompiler:
         if text is None:
             marks = Marks(self.dialect)
             text = self._texts[key] = "SELECT " + "\nOR ".join(
-                f"EXISTS ({self._look(query, marks)})" for query in queries
+                f"EXISTS ({self._exists_query(query, marks)})" for query in queries
             )
         return text
 
@@ -157,7 +157,7 @@ class QueryCompiler:
     _times_of_heads = 2
     """How many times the text of `first_of_each` repeats the query's conditions."""
 
-    def _look(self, query: Query[Any], marks: Marks) -> str:
+    def _exists_query(self, query: Query[Any], marks: Marks) -> str:
         """Return the text that finds any row of the query, along the index of its order.
 
         Without the order, a planner that expects many matches may scan the table.

@@ -42,7 +42,7 @@ async def act_on_many(
     back = f"/tasks?{urlencode(shown)}"
     if data.get("confirmed") != "yes":
         count = await storage.repository(TaskModel).count(query)
-        told = question.format(count=_told(count))
+        told = question.format(count=_count_text(count))
         filters = ", ".join(f"{name} {value}" for name, value in shown.items())
         return ask(visit, "Tasks", told, filters, "/forms/tasks", action, data, back=back)
     tasks = await storage.repository(TaskModel).query(query.order_by("id").limit(MOST_AT_ONCE))
@@ -61,7 +61,7 @@ def _query_of(shown: Mapping[str, str], action: str) -> QueryBuilder[TaskModel]:
     return query_of(TaskModel, filters).where_in("status", _STATUSES[action])
 
 
-def _told(count: int) -> str:
+def _count_text(count: int) -> str:
     if count > MOST_AT_ONCE:
         return f"{MOST_AT_ONCE:,} of the {count:,} tasks"
     return "1 task" if count == 1 else f"{count:,} tasks"

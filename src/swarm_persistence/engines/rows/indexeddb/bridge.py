@@ -211,10 +211,10 @@ class Bridge:
         self._sending.pop(number, None)
         self._receiving.pop(number, None)
         if not self._settled:
-            self._tell_end()
+            self._notify_ends()
         return self._failures.pop(number, None)
 
-    def _tell_end(self) -> None:
+    def _notify_ends(self) -> None:
         ends, self._ends = self._ends, []
         for ended in ends:
             if not ended.done():

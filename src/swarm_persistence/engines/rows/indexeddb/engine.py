@@ -68,7 +68,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         self.settings = settings
         self._bridge = Bridge(self)
         self._watches = Watches()
-        self._writes = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.ring)
+        self._writes = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.notify)
         self._reads = ReadBatcher(self._bridge)
         self._session: IndexedDbSession | None = None
         self._beginning: set[asyncio.Future[bool]] = set()
@@ -102,7 +102,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
             raise
         self._is_open = True
 
-    def beside(self, schema: str) -> Engine:
+    def for_schema(self, schema: str) -> Engine:
         return lazy_engine(
             lambda: IndexedDbEngine(f"{self.name}.{schema}", self.settings, schema), lambda engine: engine.start()
         )
@@ -149,7 +149,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
                 raise lock_timed_out("database", self.settings.connection_timeout)
             self._require_usable()
             session = IndexedDbSession(
-                self._bridge, lock, self.settings.transaction_timeout, self._watches.ring, self._forget
+                self._bridge, lock, self.settings.transaction_timeout, self._watches.notify, self._forget
             )
             self._session = session
         except BaseException:
@@ -242,7 +242,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
 
     def written(self, tables: str) -> None:
         """Wake the watches of tables that another tab or worker has written."""
-        self._watches.ring(tables.split() or None)
+        self._watches.notify(tables.split() or None)
 
     def _yield_database(self, reason: str) -> None:
         """Finish the submitted calls, then close the database."""

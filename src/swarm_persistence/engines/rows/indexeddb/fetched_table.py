@@ -68,12 +68,12 @@ class FetchedTable:
     def scan(self, path: AccessPath) -> Iterator[Row]:
         if path.ids is not None:
             return iter([row for row in map(self.get, path.ids) if row is not None])
-        return self._along(path)
+        return self._fetched_rows(path)
 
     def entries(self, path: AccessPath) -> Iterator[Entry]:
         """Yield the index entries on the path, as an index in memory does."""
         entry_of = keys_of(self.table, path.index).entry_of
-        return (entry for row in self._along(path) if (entry := entry_of(row)) is not None)
+        return (entry for row in self._fetched_rows(path) if (entry := entry_of(row)) is not None)
 
     def count(self, path: AccessPath) -> int:
         if path.ids is not None:
@@ -165,7 +165,7 @@ class FetchedTable:
             self.rows[row[-1]] = row
             self._sequences[row[place]] = row[-1]
 
-    def _along(self, path: AccessPath) -> Iterator[Row]:
+    def _fetched_rows(self, path: AccessPath) -> Iterator[Row]:
         span = text_keys_of(self.table, path.index).span(path)
         key = path.index.name, span, path.is_backward
         fetched = self._ranges.get(key)

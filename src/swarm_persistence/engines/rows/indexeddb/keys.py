@@ -89,7 +89,7 @@ def _whole(value: int) -> str:
     return f"{value + _SIGN:016x}"
 
 
-def _turned_whole(value: int) -> str:
+def _descending_integer(value: int) -> str:
     return f"{_SIGN - 1 - value:016x}"
 
 
@@ -105,5 +105,5 @@ _ENCODERS: dict[tuple[Kind, bool], _Encoder] = {
     (Kind.PATH, False): _text,
     (Kind.REAL, False): _real,
     **{(kind, False): _whole for kind in _WHOLE_KINDS},
-    **{(kind, True): _turned_whole for kind in _WHOLE_KINDS},
+    **{(kind, True): _descending_integer for kind in _WHOLE_KINDS},
 }

@@ -22,7 +22,7 @@ class DeferredLock:
         if self._actions:
             self._run_actions()
 
-    def soon(self, action: Action) -> None:
+    def run_or_defer(self, action: Action) -> None:
         """Run the action under the lock: at once if the lock is free, else when its holder releases it.
 
         The garbage collector may call this in the thread that holds the lock.

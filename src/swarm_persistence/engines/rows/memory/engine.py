@@ -60,7 +60,7 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
         self._writers = WriteQueue(self._lock, connection_timeout)
         self._transaction_timeout = transaction_timeout
         self._tables = _new_tables() if tables is None else tables
-        self._tables_beside: dict[str, Tables] = {}
+        self._tables_of_schemas: dict[str, Tables] = {}
         self._changes = Changes(self._table)
         self._watches = Watches()
         self._calls = count(1)
@@ -123,9 +123,9 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
         session: MemorySession = await waiter.wait()
         return session
 
-    def beside(self, schema: str) -> "MemoryEngine":
+    def for_schema(self, schema: str) -> "MemoryEngine":
         # Kept here, so that the tables outlive that engine, as they would in a database.
-        tables = self._tables_beside.setdefault(schema, _new_tables())
+        tables = self._tables_of_schemas.setdefault(schema, _new_tables())
         return MemoryEngine(self._connection_timeout, self._transaction_timeout, schema_name=schema, tables=tables)
 
     async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
@@ -173,7 +173,7 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
             self._close()
 
     def abandon(self) -> None:
-        self._lock.soon(self._close)
+        self._lock.run_or_defer(self._close)
 
     async def _answered(self, answer: T) -> T:
         """Return the answer; from time to time, let the loop's other tasks run first."""
@@ -190,13 +190,13 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
         changed = () if self._watches.is_empty else self._changes.changed_tables()
         self._changes.forget()
         if changed:
-            self._watches.ring(changed)
+            self._watches.notify(changed)
         return results
 
     def _open_session(self) -> MemorySession:
         self._require_open()
         session = MemorySession(
-            self._lock, self._tables, self._writers.release, self._transaction_timeout, self._watches.ring
+            self._lock, self._tables, self._writers.release, self._transaction_timeout, self._watches.notify
         )
         self._writers.transaction = session
         return session
@@ -208,7 +208,7 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
         if self._writers.transaction is not None:
             self._writers.transaction.end(ClosedError("the storage was closed while the transaction was open"))
         self._tables = _new_tables()
-        self._tables_beside.clear()
+        self._tables_of_schemas.clear()
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -53,4 +53,4 @@ class MemorySession(RowSession):
             self._notify(changed)
 
     def abandon(self) -> None:
-        self._deferred.soon(lambda: self.end(None))
+        self._deferred.run_or_defer(lambda: self.end(None))

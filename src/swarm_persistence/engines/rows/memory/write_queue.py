@@ -117,7 +117,7 @@ class QueuedWork:
 
     def _abandon(self) -> None:
         self._is_gone = True
-        self._queue.lock.soon(self._withdraw)
+        self._queue.lock.run_or_defer(self._withdraw)
         if self._answer.done() and not self._answer.cancelled() and self._answer.exception() is None:
             self._on_abandoned(self._answer.result())
 

@@ -96,7 +96,7 @@ class Arrivals(msgspec.Struct):
     noted: tuple[int, int] | None = None
     """A number, and the transaction before which all must have ended."""
 
-    def look(self, last: int, lowest: int, following: int) -> int:
+    def observe(self, last: int, lowest: int, following: int) -> int:
         """Take note of the highest visible number, the lowest open transaction, and the next one."""
         if self.noted is not None and lowest >= self.noted[1]:
             self.number, self.noted = self.noted[0], None
@@ -118,7 +118,7 @@ async def settled(connection: Connection, table: str, known: int = 0) -> Settled
     last = max(shown, known)
     if is_in_recovery:
         arrivals = connection.arrivals.setdefault(table, Arrivals())
-        number = arrivals.look(last, lowest, following)
+        number = arrivals.observe(last, lowest, following)
     else:
         number = last if lowest_place is None else max(0, min(last, lowest_place))
     return Settled(last, number, is_in_recovery, has_written)

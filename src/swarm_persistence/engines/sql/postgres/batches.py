@@ -73,13 +73,13 @@ class Batches(Generic[T]):
         future: asyncio.Future[Any] = self._loop.create_future()
         self._collected.append((item, future))
         if self._was_single and self._under_way == 0 and len(self._collected) == 1:
-            self._hand_over()
+            self._start_batches()
         elif not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._start_batches)
         return future
 
-    def _hand_over(self) -> None:
+    def _start_batches(self) -> None:
         self._is_scheduled = False
         while self._collected and self._may_start():
             size = self._next_size()
@@ -104,7 +104,7 @@ class Batches(Generic[T]):
             await self._work(operation, batch)
         finally:
             self._under_way -= 1
-            self._hand_over()
+            self._start_batches()
 
 
 class RowAdder:

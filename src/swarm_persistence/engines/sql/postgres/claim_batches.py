@@ -22,17 +22,17 @@ _MOST_SHAPES = 100
 class _Request:
     """A claim, and the callback for its results if its caller was cancelled."""
 
-    __slots__ = ("is_told", "on_abandoned", "plan", "verb")
+    __slots__ = ("is_reported", "on_abandoned", "plan", "verb")
 
     def __init__(self, plan: ClaimPlan, on_abandoned: OnAbandoned) -> None:
         self.plan = plan
         self.on_abandoned = on_abandoned
         self.verb = VERB.get()
-        self.is_told = False
+        self.is_reported = False
 
-    def tell(self, results: list[Any] | None) -> None:
-        if not self.is_told:
-            self.is_told = True
+    def report_abandoned(self, results: list[Any] | None) -> None:
+        if not self.is_reported:
+            self.is_reported = True
             self.on_abandoned(results)
 
 
@@ -84,7 +84,7 @@ class ClaimBatches:
         finally:
             for request, caller in batch:
                 if caller.cancelled():
-                    request.tell(None)
+                    request.report_abandoned(None)
 
     async def _claim(self, operation: PendingOperation, batch: list[_Item]) -> None:
         rest = batch
@@ -151,4 +151,4 @@ def _answer(request: _Request, caller: "asyncio.Future[Any]", results: list[Any]
     if not caller.done():
         caller.set_result(results)
     elif caller.cancelled():
-        request.tell(results)
+        request.report_abandoned(results)

@@ -71,8 +71,8 @@ class ClaimCompiler(Compiler):
         Each row comes with the previous values of the changed columns, followed by three columns. The first is null for
         a claimed row; without one it gives the reason: `due` if that query matches, `cut` if there may be rows behind
         all that others hold, which a wide claim finds out. The second is the size of the table: see
-        `Connection.table_has`. The third is how many entries of the index of types the claim has walked over, or null:
-        see `LowerBounds`. With lower bounds, the claim begins at these.
+        `Connection.note_table_size`. The third is how many entries of the index of types the claim has walked over, or
+        null: see `LowerBounds`. With lower bounds, the claim begins at these.
         """
         return self._claim(query, changes, due, _held(is_wide, bounds), unless=unless, bounds=bounds)
 
@@ -132,7 +132,7 @@ class ClaimCompiler(Compiler):
             tables = {}
             choice = Choice([], [])
             if is_alone:
-                tables["due"] = "SELECT WHERE false" if due is None else self._look(due, marks)
+                tables["due"] = "SELECT WHERE false" if due is None else self._exists_query(due, marks)
                 choice = Choice([*changes], ["NOT EXISTS (SELECT FROM due)"])
             choice.guards.extend(self._guards(unless, marks))
             if types:

@@ -36,7 +36,7 @@ class CommittingClaimStatement(ConnectionStatement, eq=False, gc=False):
     async def run_on(self, connection: Connection) -> list[Any] | None:
         rows = await self._claimed_from_bounds(connection) or await self._claimed_from_front(connection)
         reason, size, _ = rows[0][-_OTHERS:]
-        connection.table_has(self.compiler.dialect.table(self.claim.query.table), size)
+        connection.note_table_size(self.compiler.dialect.table(self.claim.query.table), size)
         if rows[0][0] is None:
             return None if reason == "due" else []
         return await self._given(connection, rows)

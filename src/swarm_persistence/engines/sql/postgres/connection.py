@@ -89,19 +89,19 @@ class Connection:
         """Translate an error of the driver into ours."""
         known = translate(error, self.server, self._session.longest_wait_for_a_lock)
         if self.has_expired and known is not error:
-            known = DatabaseError(f"{self.server}: {self._silence}; the connection was closed")
+            known = DatabaseError(f"{self.server}: {self._no_answer}; the connection was closed")
             known.__cause__ = error
         return known
 
     def lost_answer(self, error: BaseException) -> OutcomeUnknownError:
         """Return the error for a write whose answer was lost."""
-        return unknown_outcome(self.server, error, self._silence if self.has_expired else None)
+        return unknown_outcome(self.server, error, self._no_answer if self.has_expired else None)
 
     def lost_transaction(self, error: BaseException) -> StorageError:
         """Return the error of a transaction that lost its connection before the commit was sent."""
         if self.has_expired:  # a retry might time out again, so it is left to the caller
             return DatabaseError(
-                f"{self.server}: {self._silence}; the connection was closed, which ended the transaction"
+                f"{self.server}: {self._no_answer}; the connection was closed, which ended the transaction"
             )
         return lost_transaction(self.server, error)
 
@@ -125,7 +125,7 @@ class Connection:
         rows: list[Any] = await self._call(self._statements.fetch, self._commented(text), values)
         return rows
 
-    def table_has(self, name: str, size: int) -> None:
+    def note_table_size(self, name: str, size: int) -> None:
         """Take note of a table's size; if it has grown much, have all connections prepare their statements anew.
 
         The server keeps the plan that was best when it was made: for a small table, reading and sorting all of it. It
@@ -244,7 +244,7 @@ class Connection:
         self._expire()
 
     @property
-    def _silence(self) -> str:
+    def _no_answer(self) -> str:
         return f"no answer within operation_timeout ({self._settings.operation_timeout:g} s)"
 
     def _expire(self) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 class LimitedPool(Protocol):
     """A pool under the limit. Both methods may be called from any thread."""
 
-    def slot_came_free(self) -> bool:
+    def on_slot_free(self) -> bool:
         """Take the slot that the pool has waited for; return whether it could."""
         ...
 
@@ -79,5 +79,5 @@ class ConnectionLimit:
                     return
                 pool = next(iter(self._waiting))
                 del self._waiting[pool]
-            if pool.slot_came_free():
+            if pool.on_slot_free():
                 return

@@ -107,7 +107,7 @@ class Connector:
         is_hopeless = not any(self._is_transient(error) for _, error in failures)
         raise UnreachableError(self._failure(failures, began_at, is_hopeless), is_hopeless=is_hopeless)
 
-    def unforeseen(self, error: Exception) -> StorageError:
+    def unexpected_error(self, error: Exception) -> StorageError:
         """Return the caller's error for a failure that is not about a server."""
         if isinstance(error, StorageError):
             return error

@@ -100,7 +100,7 @@ class PostgresEngine(LineBackupEngine):
         settings = target.settings(settings)
         return cls(ConnectionPools(target, settings), settings, owns_pools=True)
 
-    def beside(self, schema: str) -> Engine:
+    def for_schema(self, schema: str) -> Engine:
         settings = msgspec.structs.replace(self.settings, schema=schema)
         return lazy_engine(
             lambda: PostgresEngine(self.pools, settings, owns_pools=False),
@@ -111,7 +111,7 @@ class PostgresEngine(LineBackupEngine):
         """Connect, migrate and mend the schema; after a failure, nothing is left open."""
         try:
             await self.start(must_exist=must_exist)
-            await self.mend()
+            await self.repair_change_numbers()
         except BaseException:
             await self.close()
             raise
@@ -140,7 +140,7 @@ class PostgresEngine(LineBackupEngine):
         """Connect; raise `DatabaseError` unless the schema holds a swarm, of any version."""
         await self.on_a_connection(self._version.require)
 
-    async def mend(self) -> None:
+    async def repair_change_numbers(self) -> None:
         """Replace change numbers of another server, restored from a dump; if that is not possible, log a warning."""
         try:
             if not await self.on_a_connection(

@@ -144,10 +144,10 @@ class Growth:
             except UnreachableError as error:
                 self.trouble, is_hopeless = error.failure, error.is_hopeless
             except Exception as error:  # the driver refuses the configuration, or has failed itself
-                self.trouble, is_hopeless = self._connector.unforeseen(error), True
+                self.trouble, is_hopeless = self._connector.unexpected_error(error), True
             else:
                 self._openings.remove(task)
-                self._take_in(connection)
+                self._add_opened(connection)
                 return
             # The last attempt needs time as well: without it, a mere timeout would replace the cause.
             is_over = is_hopeless or time.monotonic() + 1.5 * pause >= deadline
@@ -160,7 +160,7 @@ class Growth:
             self._ask_other_loops()
             await asyncio.sleep(pause)
 
-    def _take_in(self, connection: Connection) -> None:
+    def _add_opened(self, connection: Connection) -> None:
         is_first = not self._pool.open
         self._pool.add(connection)
         if is_first or self._connector.has_pooler:

@@ -70,7 +70,7 @@ class LoopEngine:
         self.pending = PendingOperations()
         self._shared = shared
         self._on_end = on_end
-        self._resources = shared.pools.here()
+        self._resources = shared.pools.of_running_loop()
         self.pool, self.notifications = self._resources.pool, self._resources.notifications
         self._channel = shared.compiler.channel
         self._write_lock = shared.write_lock
@@ -109,7 +109,7 @@ class LoopEngine:
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
         """Run all steps, or none."""
-        # Not of a prepared write, which makes its steps at the first look: none of them is such a step.
+        # Not of a prepared write, which makes its steps when they are first read: none of them is such a step.
         if type(steps) is not BoundSteps and len(steps) == 1:
             if isinstance(steps[0], IndependentWrites):
                 return self._write_independently(steps[0])
@@ -193,7 +193,7 @@ class LoopEngine:
         """Wake the watches of these tables, here and in other processes unless the commit itself has notified them."""
         self._shared.pools.connector.has_written = True
         if tables:
-            self._shared.watches.ring(tables)
+            self._shared.watches.notify(tables)
             if has_notified:
                 self.notifications.sent(self._channel, tables)
             else:
@@ -314,11 +314,11 @@ class LoopEngine:
     def _check_periods(self) -> None:
         self._shared.periods.postpone()
 
-        async def look(operation: PendingOperation) -> None:
+        async def check(operation: PendingOperation) -> None:
             with suppress(StorageError):  # the next check meets it, too
                 await self._retrier.make(operation, lambda attempt: self._shared.periods.check(attempt.connection))
 
-        self.pending.start(look, is_write=False)
+        self.pending.start(check, is_write=False)
 
     async def _write(self, operation: PendingOperation, statements: Sequence[Statement]) -> list[Any]:
         return await self._do(

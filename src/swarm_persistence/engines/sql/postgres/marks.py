@@ -42,21 +42,21 @@ class WriteMarks:
         marks = [_mark(self._schemas[watches], watches.names) for watches in watched]
         return ", ".join((SNAPSHOT, *marks)), watched
 
-    def moved(self, watched: Sequence[Watches], marks: Sequence[str], snapshot: str) -> list[Watches]:
+    def changed_watches(self, watched: Sequence[Watches], marks: Sequence[str], snapshot: str) -> list[Watches]:
         """Return the watches to whose schemas something may have been committed since the last call."""
         _, _, listed = snapshot.split(":")
         still_open = frozenset(listed.split(",")) if listed else frozenset[str]()
         seen, overtaken = self._seen, self._overtaken
         self._seen = dict(zip(watched, marks, strict=True))
         self._overtaken = {}
-        moved = []
+        changed_watches = []
         for watches, mark in self._seen.items():
             before = overtaken.get(watches, frozenset())
             has_new_mark = seen.get(watches) != mark
             self._overtaken[watches] = still_open if has_new_mark else before & still_open
             if has_new_mark or not before <= still_open:
-                moved.append(watches)
-        return moved
+                changed_watches.append(watches)
+        return changed_watches
 
 
 def _mark(schema: str, names: frozenset[str]) -> str:

@@ -50,7 +50,7 @@ class MigrationLock:
                 await connection.roll_back()
             return is_taken
 
-        await _until(attempt, retry_seconds)
+        await _poll_until_acquired(attempt, retry_seconds)
 
     @asynccontextmanager
     async def held(self, connection: Connection, retry_seconds: float) -> AsyncIterator[None]:
@@ -74,16 +74,16 @@ class MigrationLock:
             return bool((await connection.run(f"SELECT pg_try_advisory_lock({_KEY})", self._name))[0][0])
 
         try:
-            await _until(attempt, retry_seconds)
+            await _poll_until_acquired(attempt, retry_seconds)
         except asyncio.CancelledError:
             connection.terminate()  # it may hold the lock, and must not go back to a pool
             raise
         try:
             yield
         finally:
-            await self._give_back(connection)
+            await self._release(connection)
 
-    async def _give_back(self, connection: Connection) -> None:
+    async def _release(self, connection: Connection) -> None:
         if connection.is_closed:
             return
         try:
@@ -95,7 +95,7 @@ class MigrationLock:
             raise
 
 
-async def _until(attempt: Callable[[], Awaitable[bool]], retry_seconds: float) -> None:
+async def _poll_until_acquired(attempt: Callable[[], Awaitable[bool]], retry_seconds: float) -> None:
     deadline = time.monotonic() + retry_seconds
     while not await attempt():
         if time.monotonic() >= deadline:

@@ -139,7 +139,7 @@ class Notifications:
     def _wake_all(self) -> None:
         for audience in [*self._audiences.values()]:
             for watches in audience:
-                watches.ring()
+                watches.notify()
 
     def _note_own_commit(self, channel: str, tables: set[str]) -> None:
         if self._channels is None and any(
@@ -266,7 +266,7 @@ class Notifications:
                 await connection.listen(channel, self._receive)
                 channels.add(channel)
                 for watches in self._audiences.get(channel, ()):
-                    watches.ring()
+                    watches.notify()
 
     async def _poll(self, connection: Connection) -> bool:
         """Wake all watches if any transaction has committed since the last poll; return whether one has."""
@@ -279,12 +279,12 @@ class Notifications:
 
     async def _poll_for_missed(self, connection: Connection) -> bool:
         """Wake the watches whose schemas were written to since the last poll; return whether there are any."""
-        moved = await self._moved(connection)
-        if moved is None:
+        changed_watches = await self._changed_watches(connection)
+        if changed_watches is None:
             return await self._poll(connection)
-        for watches in moved:
-            watches.ring()
-        return bool(moved)
+        for watches in changed_watches:
+            watches.notify()
+        return bool(changed_watches)
 
     async def _poll_marks(self, connection: Connection, *, has_calmed: bool) -> bool:
         """Poll where LISTEN is not possible: at first, and then every few seconds, any commit wakes all watches.
@@ -292,8 +292,8 @@ class Notifications:
         The server may be busy with other programs: only the swarm's own writes keep the polls frequent.
         """
         last_look = self._last_snapshot
-        moved = await self._moved(connection)
-        if moved is None:
+        changed_watches = await self._changed_watches(connection)
+        if changed_watches is None:
             await self._poll(connection)
             return False
         if self._last_snapshot == last_look:
@@ -302,11 +302,11 @@ class Notifications:
             self._woke_all_at = self._loop.time()
             self._wake_all()
         else:
-            for watches in moved:
-                watches.ring()
-        return bool(moved)
+            for watches in changed_watches:
+                watches.notify()
+        return bool(changed_watches)
 
-    async def _moved(self, connection: Connection) -> list[Watches] | None:
+    async def _changed_watches(self, connection: Connection) -> list[Watches] | None:
         """Return the watches whose marks have moved since the last poll; `None` if the marks cannot be read."""
         if not self._can_read_marks:
             return None
@@ -319,10 +319,10 @@ class Notifications:
         if snapshot == self._last_snapshot:
             return []
         self._last_snapshot = snapshot
-        return self._marks.moved(watched, marks, snapshot)
+        return self._marks.changed_watches(watched, marks, snapshot)
 
     def _receive(self, _connection: object, process: int, channel: str, table: object) -> None:
         if self._pool.has_connection_of(process):
             return  # the watches of this process know of its own commits
         for watches in self._audiences.get(channel, ()):
-            watches.ring((str(table),))
+            watches.notify((str(table),))

@@ -24,7 +24,7 @@ async def lock_part(connection: Connection, schema: str, part: str) -> tuple[int
     return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
 
-async def is_made_whole(connection: Connection, schema: str, table: str) -> bool:
+async def is_being_unpartitioned(connection: Connection, schema: str, table: str) -> bool:
     """Return whether the table is being turned into a plain one."""
     return bool((await connection.run("SELECT to_regclass($1) IS NOT NULL", (f"{schema}.{table}_whole",)))[0][0])
 
@@ -36,7 +36,7 @@ async def attach_again(connection: Connection, schema: str, table: str, part: st
         f"ALTER TABLE {schema}.{table} ATTACH PARTITION {schema}.{part} "
         f"FOR VALUES FROM ({lower or 'MINVALUE'}) TO ({upper})"
     )
-    if await is_made_whole(connection, schema, table):
+    if await is_being_unpartitioned(connection, schema, table):
         # A copy in progress has not seen these rows.
         await connection.run(
             f"INSERT INTO {schema}.{table}_whole_writes ({SEQUENCE}) SELECT {SEQUENCE} FROM {schema}.{part}"

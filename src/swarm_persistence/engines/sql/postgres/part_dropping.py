@@ -13,7 +13,7 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, is_made_whole, lock_part
+from swarm_persistence.engines.sql.postgres.part_attaching import attach_again, is_being_unpartitioned, lock_part
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Table
@@ -68,7 +68,7 @@ class PartDropping:
         retry.
         """
         schema = self._dialect.schema
-        if await is_made_whole(self._connection, schema, self._table.name):
+        if await is_being_unpartitioned(self._connection, schema, self._table.name):
             return
         found = await self._connection.run(_OVER.replace("{schema}", schema), (self._parent, self._table.name))
         for name, is_attached, is_pending in found:
@@ -106,7 +106,7 @@ class PartDropping:
         borders = await lock_part(self._connection, schema, name)
         if borders is None:
             return 0  # another process has dropped it, or turned the table into a plain one
-        if await is_made_whole(self._connection, schema, self._table.name):
+        if await is_being_unpartitioned(self._connection, schema, self._table.name):
             await attach_again(self._connection, schema, self._table.name, name, borders)
             return 0
         count = f"SELECT count(*), count(*) FILTER (WHERE {self._is_stale}), max({SEQUENCE}) FROM {part}"

@@ -83,7 +83,7 @@ class PartitionLayout:
     ) -> None:
         present = (await self.periods(connection)).get(table)
         if present is not None and period is not None:
-            await Unpartitioning(connection, self._schema, table, retry_seconds).give_up()
+            await Unpartitioning(connection, self._schema, table, retry_seconds).clean_up()
         if present == period:
             report(f"{table}: {_shown(period)}, as before")
             return

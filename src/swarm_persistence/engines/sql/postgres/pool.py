@@ -180,17 +180,17 @@ class ConnectionPool:
         if (waiter := self._queue.pop()) is not None:
             waiter.set_exception(copy_error(failure))
 
-    def slot_came_free(self) -> bool:
+    def on_slot_free(self) -> bool:
         """Open a connection in a free slot, for a waiting caller; from any thread."""
-        return self._ask(self._growth.use_slot)
+        return self._call_soon(self._growth.use_slot)
 
     def make_room(self) -> None:
         """Close an idle connection, so that another pool can open one; from any thread."""
-        self._ask(self._close_an_idle_one)
+        self._call_soon(self._close_an_idle_one)
 
     async def close(self) -> None:
         """Close all connections; those in use are terminated."""
-        self._shut()
+        self._mark_closed()
         idle = [*self._idle]
         self._idle.clear()
         for connection in self._in_use:
@@ -208,14 +208,14 @@ class ConnectionPool:
 
     def terminate(self) -> None:
         """Terminate all connections."""
-        self._shut()
+        self._mark_closed()
         for connection in (*self._idle, *self._in_use):
             connection.terminate()
         for _ in self._idle:
             self._limit.release()
         self._idle.clear()
 
-    def _shut(self) -> None:
+    def _mark_closed(self) -> None:
         self.is_closed = True
         self._limit.unregister(self)
         self._growth.stop()
@@ -331,7 +331,7 @@ class ConnectionPool:
         if self._idle:
             self._reap_in(max(0.01, self._idle[0].idle_since + self._settings.idle_timeout - now))
 
-    def _ask(self, action: Callable[[], None]) -> bool:
+    def _call_soon(self, action: Callable[[], None]) -> bool:
         try:
             self.loop.call_soon_threadsafe(action, context=Context())
         except RuntimeError:  # the loop is closed

@@ -50,7 +50,7 @@ class ConnectionPools:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def here(self) -> "LoopResources":
+    def of_running_loop(self) -> "LoopResources":
         """Return the resources of the running event loop."""
         loop = asyncio.get_running_loop()
         with self._lock:

@@ -133,7 +133,7 @@ class PostgresStatementCompiler(StatementCompiler):
         return SavePartitionedStatement(self.sql.save_by_id(table), row, table)
 
     def select(self, read: Select[Any]) -> Statement:
-        if read.query.without_gaps:
+        if read.query.settled_only:
             return SettledRecordsStatement(self.sql, read.query)
         return super().select(read)
 

@@ -14,10 +14,10 @@ from swarm_persistence.engines.sql.postgres.online import in_short_transaction
 from swarm_persistence.engines.sql.postgres.part_attaching import (
     attach_again,
     detached_parts,
-    is_made_whole,
+    is_being_unpartitioned,
     lock_part,
 )
-from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, order_all, shape_of
+from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, run_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
 _BATCH = 10_000
@@ -85,7 +85,7 @@ class Unpartitioning:
             await self._connection.run(
                 f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,)
             )
-            await order_all(self._connection, *self._begun(own))
+            await run_all(self._connection, *self._begun(own))
 
         await in_short_transaction(self._connection, begin, self._retry_seconds)
         await self._attach_all()
@@ -100,7 +100,7 @@ class Unpartitioning:
             while await self._copy_noted_here():
                 pass
             shape = await shape_of(self._connection, self._schema, self._name)
-            await order_all(self._connection, *self._converted(shape, [index.suffix for index in indexes]))
+            await run_all(self._connection, *self._converted(shape, [index.suffix for index in indexes]))
 
         while True:
             while await self._copy_noted() == _BATCH:
@@ -111,13 +111,13 @@ class Unpartitioning:
             except _DetachedError:
                 await self._attach_all()
 
-    async def give_up(self) -> None:
+    async def clean_up(self) -> None:
         """Remove what an interrupted attempt has left, if anything; its trigger would go on recording writes."""
-        if not await is_made_whole(self._connection, self._schema, self._name):
+        if not await is_being_unpartitioned(self._connection, self._schema, self._name):
             return
 
         async def remove() -> None:
-            await order_all(self._connection, *self._removed())
+            await run_all(self._connection, *self._removed())
 
         await in_short_transaction(self._connection, remove, self._retry_seconds)
 

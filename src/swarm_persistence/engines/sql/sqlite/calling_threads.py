@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, give_up, held_lock
+from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, held_lock, time_out
 from swarm_persistence.engines.sql.statements import Statement
 
 _LONGEST_BLOCK_SECONDS = 0.02
@@ -91,7 +91,7 @@ class ThreadSubmitter(Recipient):
         (operation,) = batch.operations
         operation.future.add_done_callback(lambda future: self._abandon(batch) if future.cancelled() else None)
         if batch.waits_for_writer:
-            timer = self.loop.call_later(batch.deadline - time.monotonic(), self._give_up, batch)
+            timer = self.loop.call_later(batch.deadline - time.monotonic(), self._time_out, batch)
             operation.future.add_done_callback(lambda _: timer.cancel())
 
     def settle(self, batch: Batch) -> None:
@@ -115,6 +115,6 @@ class ThreadSubmitter(Recipient):
         if batch.is_done:
             self.settle(batch)
 
-    def _give_up(self, batch: Batch) -> None:
+    def _time_out(self, batch: Batch) -> None:
         if batch.taken.acquire(blocking=False):
-            give_up(batch, self._explain, self._timeout)
+            time_out(batch, self._explain, self._timeout)

@@ -112,7 +112,7 @@ class SqliteEngine(FollowingEngine):
             self.abandon()  # the thread goes on opening; what it opens must not stay open
             raise
 
-    def beside(self, schema: str) -> Engine:
+    def for_schema(self, schema: str) -> Engine:
         root, ending = os.path.splitext(self.path)
         return lazy_engine(
             lambda: SqliteEngine(f"{root}.{schema}{ending}", self.settings, schema),

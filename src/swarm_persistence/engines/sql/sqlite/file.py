@@ -115,24 +115,24 @@ def inspect(path: str, timeout: float, vfs: str | None = None) -> Inspection:
     except (FileNotFoundError, NotADirectoryError):
         return _without_content(path, FileState.MISSING, log_bytes)
     except OSError as error:
-        return _refused(FileState.UNREADABLE, f"{path!r} or its log cannot be read: {error.strerror}")
+        return _refusal(FileState.UNREADABLE, f"{path!r} or its log cannot be read: {error.strerror}")
     if stat.S_ISDIR(info.st_mode):
-        return _refused(FileState.NO_DATABASE, f"{path!r} is a directory; give the path of a file")
+        return _refusal(FileState.NO_DATABASE, f"{path!r} is a directory; give the path of a file")
     if not stat.S_ISREG(info.st_mode):
-        return _refused(FileState.NO_DATABASE, f"{path!r} is a device, a pipe or a socket; give the path of a file")
+        return _refusal(FileState.NO_DATABASE, f"{path!r} is a device, a pipe or a socket; give the path of a file")
     if info.st_size == 1:
-        return _no_database(path)  # SQLite would take it for empty
+        return _not_a_database(path)  # SQLite would take it for empty
     if not info.st_size:
         return _without_content(path, FileState.EMPTY, log_bytes)
     if not os.access(path, os.R_OK):
-        return _refused(FileState.UNREADABLE, f"{path!r} cannot be read: Permission denied")
+        return _refusal(FileState.UNREADABLE, f"{path!r} cannot be read: Permission denied")
     return _inspect_content(path, timeout, vfs, has_log=bool(log_bytes or journal_bytes))
 
 
 def _without_content(path: str, state: FileState, log_bytes: int) -> Inspection:
     if log_bytes <= _LOG_HEADER_BYTES:
         return Inspection(state)
-    return _refused(
+    return _refusal(
         FileState.LOG_ALONE,
         f"{path!r} is {state}, but its log {path + '-wal'!r} holds {log_bytes:,} bytes, which opening would destroy: "
         "put the file back beside its log; or take the records out of the log with `swarm-persistence recover DATABASE "
@@ -142,7 +142,7 @@ def _without_content(path: str, state: FileState, log_bytes: int) -> Inspection:
 
 def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: bool) -> Inspection:
     try:
-        alone = _look(path, Access.READ_FILE_ALONE, timeout, vfs)
+        alone = _inspect_with_access(path, Access.READ_FILE_ALONE, timeout, vfs)
     except (apsw.CorruptError, apsw.NotADBError):
         alone = None  # perhaps only torn: by another process that is just writing, or by a power cut that a log mends
     if alone is not None and (alone.state is FileState.FOREIGN or not has_log):
@@ -152,28 +152,28 @@ def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: boo
     if has_log and not is_writable(path):
         access = reading_access(path)
     try:
-        return _look(path, access, timeout, vfs)
+        return _inspect_with_access(path, access, timeout, vfs)
     except apsw.CorruptError as error:
-        return _refused(
+        return _refusal(
             FileState.DAMAGED,
             f"{path!r} is damaged (SQLite: {error}); restore it from a backup, or take what can be read out of it with "
             "`swarm-persistence recover DATABASE TARGET`",
         )
     except apsw.NotADBError:
-        return _no_database(path)
+        return _not_a_database(path)
     except apsw.ReadOnlyError as error:
         if getattr(error, "extendedresult", None) != apsw.SQLITE_READONLY_ROLLBACK:
             raise
         if alone is None and not _is_journal(f"{path}-journal"):
-            return _no_database(path)  # SQLite would delete what it takes for the journal
-        return _refused(
+            return _not_a_database(path)  # SQLite would delete what it takes for the journal
+        return _refusal(
             FileState.INTERRUPTED,
             f"{path!r} was left by an interrupted write; to roll it back, this process must be able to write to the "
             "file and its directory",
         )
 
 
-def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspection:
+def _inspect_with_access(path: str, access: Access, timeout: float, vfs: str | None) -> Inspection:
     connection = connect(path, access, vfs=vfs)
     try:
         connection.set_busy_timeout(busy_milliseconds(timeout))
@@ -182,13 +182,13 @@ def _look(path: str, access: Access, timeout: float, vfs: str | None) -> Inspect
         application_id: int = connection.execute("PRAGMA application_id").get
         objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").get
         if not application_id and has_tables_of_the_crate(connection):
-            return _refused(
+            return _refusal(
                 FileState.FOREIGN,
                 f"{path!r} is a database of the Rust crate ruv-swarm-persistence; it was left as it is: import it with "
                 f"`swarm-persistence import-rust {shlex.quote(path)} NEW`",
             )
         if application_id != APPLICATION_ID and (application_id or objects):
-            return _refused(
+            return _refusal(
                 FileState.FOREIGN,
                 f"{path!r} is another program's database (application_id {application_id:#x}, {objects} tables, "
                 "indexes and views); it was left as it is",
@@ -225,8 +225,8 @@ def _is_journal(path: str) -> bool:
         return journal.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
 
 
-def _no_database(path: str) -> Inspection:
-    return _refused(
+def _not_a_database(path: str) -> Inspection:
+    return _refusal(
         FileState.NO_DATABASE,
         f"{path!r} is not an SQLite database, or its first page is destroyed; it was left as it is",
     )
@@ -237,7 +237,7 @@ def _without_tables(path: str) -> Inspection:
     hidden = dropped_commits(Path(f"{path}-wal"))
     if hidden <= _COMMITS_WITHOUT_SYNC:
         return Inspection(FileState.NEW)
-    return _refused(
+    return _refusal(
         FileState.DAMAGED,
         f"{path!r} seems to be new, but its log holds {hidden:,} commits behind a damaged frame, which opening would "
         "destroy: take the records out of the log with `swarm-persistence recover DATABASE TARGET`; or move the log "
@@ -245,5 +245,5 @@ def _without_tables(path: str) -> Inspection:
     )
 
 
-def _refused(state: FileState, message: str) -> Inspection:
+def _refusal(state: FileState, message: str) -> Inspection:
     return Inspection(state, DatabaseError(message))

@@ -83,7 +83,7 @@ class ForeignCommits:
             number: int = rows[0][0]
             must_ring, self._has_failed, self._data_version = number != self._data_version, False, number
         if must_ring or is_first:
-            self._watches.ring()
+            self._watches.notify()
         own_changes, self._own_changes = self._own_changes, connection.connection.total_changes()
         if must_ring:
             return PollFinding.FOREIGN_COMMIT

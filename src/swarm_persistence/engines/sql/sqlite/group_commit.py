@@ -432,7 +432,7 @@ class GroupCommit(WriterConnection):
     def _notify_watches(self, operations: list[Operation]) -> None:
         changed = set[str]().union(*map(changed_by, operations))
         if changed:
-            self.watches.ring(changed)
+            self.watches.notify(changed)
 
     def _run_in_savepoint(self, operation: Operation) -> None:
         self.cursor.execute("SAVEPOINT operation")

@@ -181,11 +181,11 @@ def _checked(result: int) -> int:
     return result
 
 
-def _find_way() -> _Inotify | None:
+def _load_inotify() -> _Inotify | None:
     try:
         return _Inotify()
     except (AttributeError, OSError, TypeError):
         return None  # another system
 
 
-_inotify = _find_way()
+_inotify = _load_inotify()

@@ -197,7 +197,7 @@ class SqliteSession:
     def _end_by_commit(self) -> None:
         self._close(None)
         self._writer.commits.commit()
-        self._writer.commits.watches.ring(self._changed)
+        self._writer.commits.watches.notify(self._changed)
 
     def _end_by_rollback(self) -> None:
         self._close(None)

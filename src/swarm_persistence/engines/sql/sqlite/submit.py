@@ -423,7 +423,7 @@ class Submitter(Recipient):
         now = time.monotonic()
         for batch in list(self._in_flight):
             if now >= batch.deadline and batch.taken.acquire(blocking=False):
-                give_up(batch, self._explain, self._timeout)
+                time_out(batch, self._explain, self._timeout)
         own_seconds = now - self._checked_at - self._yielded_seconds
         if own_seconds > _SHORTEST_MEASURED_SECONDS:
             self._is_busy = time.thread_time() - self._cpu_seconds > _BUSY_SHARE * own_seconds
@@ -470,7 +470,7 @@ def held_lock() -> Lock:
     return lock
 
 
-def give_up(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
+def time_out(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
     """Settle a batch that has timed out, and was taken for that."""
     reason = f"{explain()} for longer than connection_timeout ({timeout:g} s)"
     for operation in batch.operations:

@@ -70,7 +70,7 @@ def repair(connection: apsw.Connection) -> None:
     """Repair links and hidden columns in a transaction of its own."""
     connection.execute("BEGIN IMMEDIATE").fetchall()
     try:
-        mend(connection)
+        repair_links(connection)
         connection.execute("COMMIT").fetchall()
     except BaseException:
         if connection.in_transaction:
@@ -78,7 +78,7 @@ def repair(connection: apsw.Connection) -> None:
         raise
 
 
-def mend(connection: apsw.Connection) -> None:
+def repair_links(connection: apsw.Connection) -> None:
     """Add the links that tasks lack, delete those that would block them forever, and recount them.
 
     A dependency that is stored and not completed gets a link. One that is not stored was completed and pruned, was
@@ -102,7 +102,7 @@ def derive(connection: apsw.Connection) -> None:
     """Migrate the tasks of a file from version 1 to 2. Runs in the caller's transaction."""
     for text in _DERIVED:
         connection.execute(text).fetchall()
-    mend(connection)
+    repair_links(connection)
 
 
 def _link(connection: apsw.Connection, id: str, dependencies: list[str], unmet: int) -> None:

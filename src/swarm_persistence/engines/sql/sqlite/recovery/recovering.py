@@ -58,7 +58,7 @@ class _Recovery:
         for state in states[1:]:
             self._add_missing(RecoverySource(state, self._shapes), doubtful, evidence)
         for name, shape in self._records.items():
-            self._mend(shape, source)
+            self._complete_from_indexes(shape, source)
             self._target.renumber(shape, evidence[name].rows)
             self._account(shape, source, evidence[name])
         self._keep_numbers(source, doubtful, evidence)
@@ -76,7 +76,7 @@ class _Recovery:
         if loss is not None:
             self._unreadable[shape.table].append((row, loss))
 
-    def _mend(self, shape: Shape, source: RecoverySource) -> None:
+    def _complete_from_indexes(self, shape: Shape, source: RecoverySource) -> None:
         """Complete from the indexes what cannot be read in the rows themselves."""
         unreadable, self._unreadable[shape.table] = self._unreadable[shape.table], []
         known = source.from_indexes(shape, {row.rowid for row, _ in unreadable})
@@ -137,7 +137,7 @@ class _Recovery:
 
     def _rebuild_links(self) -> None:
         """Derive the links anew, which also restores lost ones."""
-        waits.mend(self._target.connection)
+        waits.repair_links(self._target.connection)
         self._losses = [loss for loss in self._losses if loss.table != TASK_LINKS.name]
         self._outcomes[TASK_LINKS.name] = TableOutcome(TASK_LINKS.name)
 
