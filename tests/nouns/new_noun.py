@@ -110,6 +110,7 @@ def copy_with_a_new_noun(folder: Path) -> Path:
         "from swarm_persistence.models.links",
         "from swarm_persistence.models.notes import NoteModel\nfrom swarm_persistence.models.links",
     )
+    _replace(package / "storage/deletions.py", "    metrics: int = 0\n", "    metrics: int = 0\n    notes: int = 0\n")
     _add_migration(package / "engines/sql/sqlite/migrations", "Migration", _SQLITE)
     _add_migration(package / "engines/sql/postgres/migrations", "PostgresMigration", _POSTGRES)
     return folder

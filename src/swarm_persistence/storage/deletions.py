@@ -1,7 +1,7 @@
 """The verbs that delete many records: those that match a query, and all of a group; in short writes."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ from swarm_persistence.storage.readable import readable_values
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """The number of records that `erase` has deleted, or would delete, by kind."""
+    """The number of records that `erase` has deleted, or would delete, by kind: a field for each table with a group."""
 
     tasks: int = 0
     agents: int = 0
@@ -36,13 +36,6 @@ class Erased(msgspec.Struct, frozen=True):
 
 # Tasks first: those of a deleted agent would become pending.
 _OF_GROUPS = sorted((table for table in PUBLIC_TABLES if table.has_group), key=lambda table: table is not TASKS)
-_UNDECLARED = [(table.name, int, 0) for table in _OF_GROUPS if table.name not in Erased.__struct_fields__]
-# With the count of a noun for which the class above has no field yet.
-_Erased: Callable[..., Erased] = (
-    cast(type[Erased], msgspec.defstruct("Erased", _UNDECLARED, bases=(Erased,), frozen=True))
-    if _UNDECLARED
-    else Erased
-)
 
 
 class DeletionVerbs(DocumentListVerbs):
@@ -107,7 +100,7 @@ class DeletionVerbs(DocumentListVerbs):
         schedules = await self._delete_schedules(name)
         counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
         documents = sum([await self.delete_documents(path, below=True) for path in within])
-        return _Erased(**counts, documents=documents, schedules=schedules)
+        return Erased(**counts, documents=documents, schedules=schedules)
 
     async def _erasable(
         self, group: str, is_of_group: tuple[Condition, ...], collections: Sequence[Sequence[str]]
@@ -120,7 +113,7 @@ class DeletionVerbs(DocumentListVerbs):
         upper = [path for path in paths if not any(path[:length] in paths for length in range(len(path)))]
         documents = [await count(DOCUMENTS, collections_below(collection_argument(path))) for path in upper]
         counts = {table.name: await count(table, is_of_group) for table in _OF_GROUPS}
-        return _Erased(**counts, documents=sum(documents), schedules=len(await self._schedules_of(group)))
+        return Erased(**counts, documents=sum(documents), schedules=len(await self._schedules_of(group)))
 
     async def _schedules_of(self, group: str) -> list[str]:
         rows, _ = await readable_values(self._executor(), Query(SCHEDULES), ("id", "task_fields"))

@@ -61,10 +61,7 @@ class StorageEndpoint:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-
-    @property
-    def _reader(self) -> Reader:
-        return self._storage.engine
+        self._reader: Reader = storage.engine
 
     async def count(self, table: Table[Any]) -> int:
         """Count the records of a table."""
@@ -101,7 +98,7 @@ class StorageSource(StorageEndpoint):
     """A snapshot of a storage's records, taken when the block is entered."""
 
     async def __aenter__(self) -> Self:
-        self._snapshot = await self._storage.engine.snapshot()
+        self._reader = self._snapshot = await self._storage.engine.snapshot()
         return self
 
     async def __aexit__(
@@ -111,7 +108,3 @@ class StorageSource(StorageEndpoint):
             await self._snapshot.close()
         finally:
             await super().__aexit__(kind, error, traceback)
-
-    @property
-    def _reader(self) -> Reader:
-        return self._snapshot

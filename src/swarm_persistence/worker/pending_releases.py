@@ -8,6 +8,7 @@ from typing import Any
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.recording import Recorder
+from swarm_persistence.worker.writes_in_flight import report_error
 
 
 class PendingReleases:
@@ -37,9 +38,7 @@ class PendingReleases:
 
     def _end(self, releasing: "asyncio.Task[Any]") -> None:
         del self._recorders[releasing]
-        error = None if releasing.cancelled() else releasing.exception()
-        if isinstance(error, Exception):
-            self._fail(error)
+        report_error(releasing, self._fail)
         self._ended()
 
 

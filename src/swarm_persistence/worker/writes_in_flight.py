@@ -89,7 +89,12 @@ class WritesInFlight:
 
     def _written(self, write: "asyncio.Task[None]") -> None:
         del self._writes[write]
-        error = None if write.cancelled() else write.exception()
-        if isinstance(error, Exception):
-            self._failed(error)
+        report_error(write, self._failed)
         self._changed()
+
+
+def report_error(ended: "asyncio.Task[Any]", failed: Callable[[Exception], None]) -> None:
+    """Call `failed` with the error of a task that has ended, if it was not cancelled."""
+    error = None if ended.cancelled() else ended.exception()
+    if isinstance(error, Exception):
+        failed(error)

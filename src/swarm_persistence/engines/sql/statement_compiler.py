@@ -92,7 +92,7 @@ class StatementCompiler(ABC):
         # Looked up by class: a chain of `isinstance` or `match` tries half of the classes for each step.
         self._by_class: Mapping[type[Any], Callable[[Any], Any]] = {
             Insert: self._insert_unless,
-            Save: self._save,
+            Save: self.save,
             Replace: self._replace,
             Put: self._put,
             Take: self._take,
@@ -197,8 +197,9 @@ class StatementCompiler(ABC):
     def get(self, read: Get[Any]) -> TextStatement:
         """Return the statement that reads the record of an id."""
 
-    def save(self, table: Table[Any], row: Row) -> Statement:
+    def save(self, step: Save[Any]) -> Statement:
         """Return the statement that replaces or adds a row."""
+        table, row = self.row_of(step)
         return SaveStatement(self._save_text(table), self.sql.save_values(table, row), table)
 
     def select(self, read: Select[Any]) -> Statement:
@@ -233,9 +234,6 @@ class StatementCompiler(ABC):
     def _insert_unless(self, step: Insert[Any]) -> Statement:
         assert step.unless is not None
         return self.insert_unless(*self.row_of(step), step.unless)
-
-    def _save(self, step: Save[Any]) -> Statement:
-        return self.save(*self.row_of(step))
 
     def _replace(self, step: Replace[Any]) -> Statement:
         table, row = self.row_of(step)

@@ -37,9 +37,9 @@ from swarm_persistence.engines.sql.statements import (
     Statement,
     ValueStatement,
 )
-from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Step, Unlink, Upkeep
+from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Save, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query, Subquery
-from swarm_persistence.schema.tables import TABLES, TASKS, Table
+from swarm_persistence.schema.tables import TABLES, TASKS, Table, table_of
 
 _MOST_CLAIMS = 256
 """How many claims are kept compiled."""
@@ -127,9 +127,10 @@ class PostgresStatementCompiler(StatementCompiler):
         values = self.sql.ids_values(read.table, [read.id])
         return RecordStatement(self.gets[read.table.name], values, read.table)
 
-    def save(self, table: Table[Any], row: Row) -> Statement:
-        if table.name not in PARTITIONABLE:
-            return super().save(table, row)
+    def save(self, step: Save[Any]) -> Statement:
+        if table_of(type(step.model)).name not in PARTITIONABLE:
+            return super().save(step)
+        table, row = self.row_of(step)
         return SavePartitionedStatement(self.sql.save_by_id(table), row, table)
 
     def select(self, read: Select[Any]) -> Statement:
