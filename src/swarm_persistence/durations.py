@@ -37,7 +37,7 @@ def seconds(value: object, name: str, *, is_zero_possible: bool = False, longest
     """Return a duration in seconds; raise `InvalidQueryError` for anything else."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, int | float) and not isinstance(number, bool):
-        # No NaN is so, and no number too large to be a float.
+        # This also refuses NaN and numbers too large for a float.
         is_long_enough = number >= 0 if is_zero_possible else number > 0
         if is_long_enough and number <= longest:
             return float(number)

@@ -104,7 +104,7 @@ def sqlite_target(name: str) -> tuple[str, bool | None]:
             )
         return name, None
     if scheme != "sqlite":
-        # The rest may hold a password.
+        # The rest of the target may contain a password.
         raise OtherError(f"{scheme}://… names no storage that this package knows, expected {KNOWN_TARGETS}")
     path, mark, options = rest.partition("?")
     if not path.startswith("/") or (mark and options not in _MIGRATE_OPTIONS):

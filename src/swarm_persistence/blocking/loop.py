@@ -68,7 +68,7 @@ def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | N
             call.error = None  # or the error's traceback would be a cycle
         else:
             loop.call_soon_threadsafe(call.abandon, on_abandoned)
-            # The loop takes the cancellation first: what this thread does next must not overtake it.
+            # The loop must handle the cancellation before anything that this thread submits next.
             barrier = _Call(asyncio.sleep(0))
             loop.call_soon_threadsafe(barrier.start)
             barrier.wait()

@@ -377,7 +377,7 @@ class BlockingStorage(NotPicklable):
     def begin_transaction(self) -> BlockingTransaction:
         """Begin a transaction that this thread's further calls join; see `Storage.begin_transaction`."""
         if self._run is loop.run:
-            loop.require_no_loop()  # before the transaction is bound to this context
+            loop.require_no_loop()  # raise before the transaction is bound to this context
         return BlockingTransaction(self._run(self._storage.begin_transaction()), self._run)
 
     def transaction(self) -> BlockingTransactionBlock:
@@ -413,7 +413,7 @@ class BlockingStorage(NotPicklable):
         """
         if not inspect.iscoroutine(coroutine):
             raise TypeError(f"run takes a coroutine, not a {type(coroutine).__name__}")
-        result: R = self._run(coroutine)  # the check has narrowed its type to one of any result
+        result: R = self._run(coroutine)  # the check has narrowed its type to one with an `Any` result
         return result
 
     def pool_status(self) -> PoolStatus:

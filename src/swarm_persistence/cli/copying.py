@@ -81,7 +81,7 @@ def _name(target: str) -> str:
     try:
         return os.path.realpath(sqlite_path(target))
     except ValueError:
-        return target  # no file can have such a name, which is said when it is opened
+        return target  # no file can have such a name; opening it reports that
 
 
 def _show(console: "Console", outcomes: list[Copied]) -> None:

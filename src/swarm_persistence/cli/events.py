@@ -56,7 +56,7 @@ async def _tail(storage: Storage, arguments: argparse.Namespace) -> None:
         for event in reversed(last):
             _print(event, as_json=arguments.json)
         return
-    # From the first of them on, as the watch leaves out no event that commits later than one of a higher sequence.
+    # Start at the first of them: an event may commit after one with a higher sequence, and the watch yields both.
     before_first = (last[-1].sequence or 1) - 1 if last else 0
     events = storage.watch_events(before_first, types=arguments.type, agent_id=arguments.agent, group=arguments.group)
     async with aclosing(events):

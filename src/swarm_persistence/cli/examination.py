@@ -39,7 +39,7 @@ def require_ours(path: Path) -> None:
         raise CommandError(f"{str(path)!r} cannot be read; check its permissions (SQLite: {error})") from error
     if header != MAGIC:
         raise CommandError(f"{str(path)!r} is not an SQLite database, or its first page is destroyed")
-    # With the log or without: a log that is not the file's own says nothing about the file.
+    # Accept the file with or without its log: the log of another file proves nothing about this one.
     found, errors = [], []
     for with_log in (True, False):
         try:
@@ -69,7 +69,7 @@ def require_recoverable(path: Path) -> None:
     """
     if not size_of(path.resolve()) and read_log(companions(path)[0]) is None:
         raise CommandError(f"there is no database at {str(path)!r}, and no log of one")
-    # Without the log: that of another program's database may lie beside ours.
+    # Read without the log: it may belong to another program's database.
     with suppress(apsw.Error), opened_read_only(path, _BUSY_MILLISECONDS, with_log=False) as connection:
         application_id = connection.pragma("application_id")
         if application_id not in (schema_version.APPLICATION_ID, 0):
@@ -179,7 +179,7 @@ def _journal(path: Path, *, with_log: bool) -> Finding:
     if size_of(companions(path)[2]):
         remedy = "open it with swarm-persistence: that undoes the interrupted write; keep the -journal beside the file"
         return advice(check, "a write was interrupted, or goes on: there is a rollback journal", remedy)
-    # A connection that must not make a log tells another mode than the file's header does.
+    # A connection that must not create a log reports another mode than the file's header.
     if is_for_log(path) or (with_log and size_of(companions(path)[0])):
         return ok(check, "wal")
     remedy = "open it once with swarm-persistence while no other program has it open: that switches it to wal"
@@ -234,5 +234,5 @@ def _objects_of(version: int) -> dict[tuple[str, str], str]:
 
 def _objects(connection: apsw.Connection) -> dict[tuple[str, str], str]:
     rows: Any = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    # One that went back from a later version has other blanks and quotes in the text.
+    # After a downgrade, the text may differ in whitespace and quotes.
     return {(kind, name): " ".join(text.replace('"', "").split()) for kind, name, text in rows}

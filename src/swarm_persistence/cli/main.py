@@ -46,7 +46,7 @@ exit codes: 0 all is well, 1 something is wrong, 2 the command could not be run 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return the exit code."""
-    # One that the caller has closed, as `>&-` does, is `None`.
+    # A stream that the caller has closed, as `>&-` does, is `None`.
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     except OSError as error:
-        # Standard output may be what has failed: a full disk, or a reader that has exited, as `| head` does.
+        # Standard output itself may have failed: the disk is full, or the reader has exited, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if isinstance(error, BrokenPipeError) else _fail(error, 1)
     return code
@@ -113,7 +113,7 @@ class _Parser(argparse.ArgumentParser):
         self._given = sys.argv[1:] if args is None else [*args]
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            # The parser of all commands would tell so otherwise, and not which command it was.
+            # Otherwise the top-level parser would report the error, without the name of the command.
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
 

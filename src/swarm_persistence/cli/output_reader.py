@@ -18,10 +18,10 @@ async def reader_gone() -> None:
     try:
         descriptor = sys.stdout.fileno()
         poll = select.poll()
-    except (OSError, AttributeError):  # replaced by an object of Python's; on Windows
+    except (OSError, AttributeError):  # replaced by a Python object; or on Windows
         await asyncio.Event().wait()
         return
-    poll.register(descriptor, 0)  # a hang-up is reported whatever the mask
+    poll.register(descriptor, 0)  # POLLHUP is reported whatever the mask
     while True:
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             return

@@ -8,7 +8,7 @@ from swarm_persistence.engines.sql.postgres.part_attaching import detached_parts
 
 _CHECK = "partitions"
 
-# Before version 10 of the schema, there are none.
+# Schemas before version 10 have no partitions.
 _ARE_POSSIBLE = "SELECT to_regclass($1) IS NOT NULL"
 _PERIODS = """
 SELECT table_name, period, to_char(ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), has_next,

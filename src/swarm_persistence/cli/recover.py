@@ -79,7 +79,7 @@ def _require_new(source: Path, target: str, losses: Path) -> None:
         raise CommandError("a database in memory ends with its process; give the path of a new file")
     if not _is_url(target):
         require_target(resolve(_path(target)))
-    # A log that lies beside the new file would be taken for its own.
+    # SQLite would apply a log that lies beside the new file.
     new = () if _is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *COMPANIONS))
     for path in (losses, *new):
         if os.path.lexists(path):
@@ -152,7 +152,7 @@ def _losses_path(target: str) -> Path:
 
 
 def _write_losses(path: Path, losses: "tuple[Loss, ...]") -> None:
-    # What is left of a row may hold secrets, as a record may.
+    # The readable values of a row may hold secrets, as a record may.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         for loss in losses:
             file.write(msgspec.json.encode(loss) + b"\n")

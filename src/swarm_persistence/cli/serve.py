@@ -116,7 +116,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
 
     require_secret(token)
     if is_readable_by_all:
-        # Not refused, as ssh does: secrets that Kubernetes mounts are, by default.
+        # Only warn, unlike ssh: secrets that Kubernetes mounts are world-readable by default.
         print(f"warning: every user of this machine can read the token in {str(path)!r}: chmod 600", file=sys.stderr)
     return token
 

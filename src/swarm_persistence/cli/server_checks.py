@@ -48,7 +48,7 @@ _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
 
 _LARGEST_SKEW_SECONDS = 5.0
 
-# Sessions in other databases keep the rows of this one from nothing. VACUUM itself holds nothing back.
+# Sessions of other databases, and VACUUM itself, do not keep dead rows of this database.
 _HOLDERS = """
 SELECT
   CASE backend_type

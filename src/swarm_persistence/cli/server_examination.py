@@ -98,7 +98,7 @@ def _schema(status: MigrationStatus, moves: Sequence[Move], migrate: str) -> Fin
     if status.version == status.latest:
         return ok("schema", f"version {status.version}, the latest")
     if status.version < status.latest:
-        # Else the log tells of nothing of it that is done.
+        # Otherwise the log does not show any finished part of it.
         is_half_done = moves[0].first > 0 or not moves[0].is_upwards
         step = f"the step {'to' if moves[0].is_upwards else 'back from'} version {moves[0].step.version}"
         half = f"; {step} ({moves[0].step.name}) is half done" if is_half_done else ""

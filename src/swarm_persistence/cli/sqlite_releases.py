@@ -31,7 +31,7 @@ def examine_releases(ours: str, of_python: str | None) -> list[Finding]:
     if of_python is None:
         return [own]
     if has_wal_reset_bug(parse_release(of_python)):
-        # Not ours, and so no fault of this database: almost every Python of today has it.
+        # This library does not use that SQLite, so its bug does not affect this database.
         remedy = "let no program write to this file through Python's sqlite3; swarm-persistence uses apsw"
         return [own, advice("Python's sqlite3", f"is SQLite {of_python}, which {_BUG}", remedy)]
     return [own, ok("Python's sqlite3", f"is SQLite {of_python}")]

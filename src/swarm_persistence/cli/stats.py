@@ -113,7 +113,7 @@ async def _read(target: str) -> Stats:
 async def read_stats(storage: Storage, name: str) -> Stats:
     """Count the records; the counts may include some concurrent writes of other processes."""
     pending = QueryBuilder(TaskModel).where_eq("status", TaskStatus.PENDING)
-    # Asked together, so that a storage which can answers them from one snapshot.
+    # Run concurrently, so that a storage may answer them from one snapshot.
     (agents, tasks, messages), (events, metrics, documents), oldest, waiting, size, schema = await asyncio.gather(
         asyncio.gather(
             storage.count_by(AgentModel, "status"),

@@ -96,7 +96,7 @@ def run_add(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(number: float) -> timedelta:
-    if not 0 <= number <= LONGEST_SECONDS:  # NaN is neither
+    if not 0 <= number <= LONGEST_SECONDS:  # also refuses NaN
         raise CommandError(f"--run-in is {number}, expected seconds, 0 or more, a hundred years at most")
     return timedelta(seconds=number)
 

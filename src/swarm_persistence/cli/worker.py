@@ -87,7 +87,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> int:
     """Run the worker, and return the exit code."""
     handlers = _load(arguments.handlers)
-    # Left alone if the module has set up its own.
+    # Does nothing if the module has configured logging.
     level = logging.getLevelNamesMapping()[arguments.log_level.upper()]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     return asyncio.run(_run(arguments, handlers))

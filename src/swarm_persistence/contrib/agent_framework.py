@@ -13,7 +13,7 @@ from typing import cast
 try:
     from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
-    # Where the framework's own storages for databases import it from; it has no public name.
+    # It has no public name; the framework's own database storages import it from here.
     from agent_framework._workflows._checkpoint_encoding import decode_checkpoint_value, encode_checkpoint_value
 except ImportError as error:
     raise ImportError(

@@ -52,7 +52,7 @@ class SwarmEventStore(EventStore):
         key, separator, quoted = last_event_id.partition(".")
         stream_id = unquote(quoted)
         if not separator or not quoted.isascii() or "\0" in stream_id:
-            return None  # no id of ours
+            return None  # not one of our ids
         collection = (*self._root, stream_id)
         keys = await self._storage.list_document_keys(collection, by_arrival=True)
         if key not in keys:

@@ -75,7 +75,7 @@ class SwarmSession:
         """Delete all items but this number of the latest, and return how many."""
         if type(keep) is not int or keep < 0:
             raise InvalidQueryError(f"keep is {keep!r}, expected a whole number, 0 or more")
-        # What is added meanwhile is later than all that is deleted.
+        # Items that are added meanwhile follow all that are deleted, and stay.
         keys = await self._storage.list_document_keys(self._collection, by_arrival=True)
         old = keys[: max(0, len(keys) - keep)]
         deleted = 0

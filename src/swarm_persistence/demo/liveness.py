@@ -34,7 +34,7 @@ def is_alive(agent: AgentModel) -> bool:
 
 def _is_running(pid: int) -> bool:
     if os.name != "posix":
-        return True  # only on POSIX does os.kill(pid, 0) leave the process alone
+        return True  # os.kill(pid, 0) only checks the process on POSIX; on Windows it would terminate it
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

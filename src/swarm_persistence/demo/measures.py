@@ -60,7 +60,7 @@ def measure_module(module: str, path: str) -> Measures:
 def measure_source(module: str, source: str, lines: int) -> Measures:
     """Measure a source text with this number of lines; raise what `ast.parse` raises."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes and the like: the library's own business
+        warnings.simplefilter("ignore")  # warnings about the measured source, such as invalid escapes, are not ours
         tree = ast.parse(source)
     measures = Measures(module=module, lines=lines)
     imports: set[str] = set()

@@ -28,7 +28,7 @@ class Stopping:
         """Request a stop; the second request means at once."""
         if number and not self.exit_code:
             self.exit_code = 128 + number
-        # A loop that is closed has nothing left to stop.
+        # the loop is closed, so nothing is running
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._set)
 

@@ -30,7 +30,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._selector: Any = self  # the base class asks it for events, by `select`
+        self._selector: Any = self  # the base class calls its `select` for events
         self._wake = threading.Lock()
         self._wake.acquire()
         self._interruption: BaseException | None = None
@@ -66,7 +66,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 if outer is not None:
                     _enter(outer, task)
         except BaseException:
-            coroutine.close()  # it may not even have begun
+            coroutine.close()  # it may not have started yet
             self.deliver_signals()
             raise
         try:
@@ -86,7 +86,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
         try:
             self.deliver_signals()
             is_acquired = lock.acquire(timeout=seconds)
-            self.defer_signals()  # within: until then, a handler may raise
+            self.defer_signals()  # inside the `try`, as a signal handler may raise until then
         except BaseException as error:
             self._interruption = error
             self._defer_again()
@@ -123,7 +123,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
 
     def close(self) -> None:
         super().close()
-        self._selector = None  # else a cycle would keep it
+        self._selector = None  # otherwise a reference cycle would keep it alive
 
     def finish(self) -> None:
         """Cancel the remaining tasks, and close the loop."""
@@ -162,7 +162,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                     raise CancelledError from error
                 raise
             task.cancel()
-            # What other threads have just sent is taken, too: what this thread does next must not overtake it.
+            # Also process what other threads have just submitted, before anything that this thread does next.
             for _ in range(2):
                 with suppress(asyncio.CancelledError, Exception):
                     self.run_until_complete(_settled([task]))
@@ -185,7 +185,7 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         if self._wake.locked():
-            with suppress(RuntimeError):  # another thread was quicker
+            with suppress(RuntimeError):  # another thread has taken it
                 self._wake.release()
 
     def __del__(self) -> None:
@@ -221,7 +221,7 @@ def run(coroutine: Coroutine[Any, Any, R], on_abandoned: Callable[[R], None] | N
         loop = _local.owner.loop
     if not loop.is_in_use:
         return loop.call(coroutine, on_abandoned)
-    # A function that a verb calls makes a call of its own.
+    # A function that a verb calls makes a nested call.
     inner = CallingThreadLoop()
     try:
         return inner.call(coroutine, on_abandoned)

@@ -7,7 +7,7 @@ from itertools import compress
 from threading import get_ident, main_thread
 from typing import Any
 
-_signal: Any = import_module("_signal")  # without the enums, which take `signal` 18 microseconds a call
+_signal: Any = import_module("_signal")  # without conversions to enums, 18 microseconds a call
 
 _DEFERRED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name))
 """The signals whose handlers may raise, as that of Ctrl-C does."""
@@ -31,7 +31,7 @@ class DeferredSignals:
             handler = _signal.getsignal(number)
             if handler != self._receive and callable(handler):
                 _deferring[self] = None
-                self._handlers[number] = handler  # first: the handler of another signal may raise at any moment
+                self._handlers[number] = handler  # first, as the handler of another signal may raise at any moment
                 _signal.signal(number, self._receive)
         self._is_complete = True
 
@@ -43,7 +43,7 @@ class DeferredSignals:
         try:
             while self._handlers:
                 number = next(reversed(self._handlers))
-                if _signal.getsignal(number) == self._receive:  # else another one was installed meanwhile
+                if _signal.getsignal(number) == self._receive:  # otherwise another handler was installed meanwhile
                     _signal.signal(number, self._handlers[number])
                 self._handlers.pop(number, None)
         finally:

@@ -75,7 +75,7 @@ async def follow(  # noqa: PLR0917
             is_cut = fitting < len(sizes)
             read_bytes += sum(sizes[:fitting])
             if is_cut:
-                # Only then: a limit to all that was measured would cut a number whose rows were written since.
+                # Limit only then: a limit by the measured rows would split a number to which rows were added since.
                 rest = msgspec.structs.replace(rest, limit=fitting)
         if rest.limit:
             rows += await reader.read(Values(rest, (*table.stored_names, SEQUENCE)))

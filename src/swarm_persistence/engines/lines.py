@@ -73,7 +73,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
         hidden = self.hidden or {}
         values: list[Any] = [*codec_of(self.table.model).encode(self.record)]
         if self.table.is_versioned:
-            values[self.table.positions["version"]] -= 1  # which encoding has raised, as for a write
+            values[self.table.positions["version"]] -= 1  # encoding would have raised, as for a write
         return (*values, *(hidden.get(column.name, 0) for column in self.table.hidden), self.sequence or 0)
 
     def line(self) -> bytes:

@@ -55,7 +55,7 @@ class PartialFile:
         if self._is_linked():
             os.unlink(self.path)
         else:
-            # Without links, a file system cannot refuse to replace a file: look first.
+            # A file system without hard links cannot refuse to replace a file, so check first.
             require_no_file(self.target)
             os.rename(self.path, self.target)
         self._is_placed = True

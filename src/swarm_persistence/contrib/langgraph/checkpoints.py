@@ -99,7 +99,7 @@ def matches(metadata: dict[str, Any], wanted: Mapping[str, Any] | None) -> bool:
 
 
 def _is_comparable(name: str, value: Any) -> bool:
-    # To `matches`, 0 and 1 are False and True. A question mark may stand for what JSON refuses.
+    # In `matches`, 0 and 1 equal False and True. JSON values that could not be stored became question marks.
     is_number = type(value) is int and 1 < abs(value) < LARGEST_EXACT
     return "?" not in name and (is_number or (type(value) is str and "?" not in value))
 

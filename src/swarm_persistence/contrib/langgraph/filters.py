@@ -67,7 +67,7 @@ def matches_namespace(namespace: tuple[str, ...], match_type: str, path: Sequenc
 
 
 def _all_of(tests: Sequence[Test]) -> Test:
-    if len(tests) == 1:  # most filters: thousands of items are tested
+    if len(tests) == 1:  # the common case, which is tested for thousands of items
         return tests[0]
     return lambda value: all(test(value) for test in tests)
 
@@ -107,13 +107,13 @@ def _comparisons(path: tuple[str, ...], wanted: Any) -> list[Comparison | None]:
         return [_compared(path, "$eq", wanted)]
     if any(name.startswith("$") for name in wanted):
         return [_compared(path, name, operand) for name, operand in wanted.items()]
-    # An empty one asks for a mapping.
+    # An empty filter matches any mapping.
     return [each for name, inner in wanted.items() for each in _comparisons((*path, name), inner)] or [None]
 
 
 def _compared(path: tuple[str, ...], name: str, operand: Any) -> Comparison | None:
     if any(_SURROGATES.search(text) for text in (*path, operand) if isinstance(text, str)):
-        return None  # no storage has them
+        return None  # no storage can hold them
     if isinstance(operand, bool):
         return (path, "eq", operand) if name == "$eq" else None
     is_number = type(operand) in (int, float) and -LARGEST_EXACT < operand < LARGEST_EXACT

@@ -202,7 +202,7 @@ def _checked(ops: Iterable[Op]) -> list[Op]:
             raise TypeError(f"an operation is {op!r}, expected a GetOp, SearchOp, ListNamespacesOp or PutOp")
         validate_op_namespace(op)
         if isinstance(op, SearchOp | ListNamespacesOp):
-            QueryBuilder(DocumentModel).limit(op.limit).offset(op.offset)  # refuses what is not a number of items
+            QueryBuilder(DocumentModel).limit(op.limit).offset(op.offset)  # refuses an invalid number of items
         elif isinstance(op, PutOp) and op.ttl is not None:
             timedelta_of(op.ttl, "ttl", unit="minutes")
     return checked

@@ -31,7 +31,7 @@ class Compiler(QueryCompiler):
         number = self.dialect.change_number(table)
         if rows == 1:
             return f"{into}\nVALUES ({values[1:-1]}, {number})"
-        # The number stands once: found anew for each row, it would cost more than the rows.
+        # Compute the number once: a subquery for each row would cost more than the rows.
         return f"{into}\nSELECT *, {number}\nFROM (VALUES {values})"
 
     def restore(self, table: Table[Any], keeps_sequence: bool) -> str:
@@ -75,7 +75,7 @@ class Compiler(QueryCompiler):
         """
         marks = Marks(self.dialect)
         source, columns = _values(table, rows, marks)
-        # The condition ends the source: ON would otherwise begin that of a join.
+        # The WHERE ends the SELECT: otherwise, SQLite would parse ON CONFLICT as the ON of a join.
         return self._put(table, f"{source}\nWHERE true", columns, marks, if_absent=if_absent)
 
     def put_new(self, table: Table[Any], rows: int) -> str:
@@ -108,7 +108,7 @@ class Compiler(QueryCompiler):
             is_expired = f"{table.name}.{table.expiry} <= {self.dialect.from_now(_NOW, marks)}"
             return f"CASE WHEN {is_expired} THEN excluded.{name} ELSE {stored} END"
 
-        # What makes up the id is equal; to set it would renew its index entries.
+        # The columns that make up the id are equal; setting them would rewrite their index entries.
         equal = ("id", *(table.derived_id or ())[1:])
         written = [
             f"{name} = {kept(name, f'{table.name}.created_at')}"
@@ -178,7 +178,7 @@ class Compiler(QueryCompiler):
         """Return the values of `replace`: the columns, the id, the expected version, and what the conditions need."""
         written: list[Any] = [*values]
         if table.has_claims:
-            # The list is not written; what tells whether a claim ends, and when, stands in its place.
+            # In place of the list: the new agent and the present time tell whether the claim ends, and when.
             is_pending = values[table.positions["status"]] == TaskStatus.PENDING
             agent = None if is_pending else values[table.positions["assigned_to"]]
             ended = [agent, *self.dialect.moment_values(_NOW)]
@@ -205,7 +205,7 @@ class Compiler(QueryCompiler):
             marks = Marks(self.dialect)
             text = self._change(query.table, changes, marks) + self._where(query, marks)
             if is_limited:
-                # The conditions stand twice: a row that was changed after it was chosen is checked again.
+                # Repeat the conditions, so that a row that was changed after it was chosen is checked again.
                 and_also = " AND" if query.conditions else "\nWHERE"
                 text = f"{text}{and_also} {SEQUENCE} IN (\n  {self._first(query, marks)}\n)"
             self._texts[key] = text

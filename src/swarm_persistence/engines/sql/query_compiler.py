@@ -273,5 +273,5 @@ def _group_name(group: str | Bucket) -> str:
 
 
 def moment_shape(moment: FromNow) -> object:
-    # The present moment has a text of its own: it stamps most of what is written.
+    # The present time is the common case, and has a text of its own.
     return FromNow, not moment.seconds

@@ -354,5 +354,5 @@ def _next_message(exchange: Generator[str, Any, str], answer: object) -> str:
 
 
 def _milliseconds(seconds: float) -> float:
-    # A browser's timer has 31 bits, and one that is set to more fires at once.
+    # A browser's timer has 31 bits; a longer one would fire at once.
     return min(seconds * 1000, 2**31 - 1)

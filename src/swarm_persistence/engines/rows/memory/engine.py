@@ -68,7 +68,7 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
 
     async def write(self, steps: Sequence[Step]) -> list[Any]:
         compiled = compile_steps(steps)
-        running_loop()  # without one, every call must fail, not only one that has to wait
+        running_loop()  # without a loop, every call must fail, not only one that waits
         with self._lock:
             self._require_open()
             is_free = self._writers.is_free()

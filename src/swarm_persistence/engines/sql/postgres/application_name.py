@@ -29,7 +29,7 @@ class ApplicationName:
     def discard(self, agent: str) -> None:
         """Remove an agent whose worker has ended."""
         self._agents[agent] -= 1
-        self._agents += Counter()  # drops those that are not above 0
+        self._agents += Counter()  # drops non-positive ones
         self.text = self._text()
 
     def _text(self) -> str:

@@ -199,7 +199,7 @@ class RowUpdater:
     ) -> None:
         rest = [item for item in batch if not item[1].done()]
         while rest:
-            # A statement changes a row once: a second change of the same one is another statement's.
+            # A statement can change a row only once, so a second change of the same row needs another statement.
             first: dict[str, tuple[RowUpdate, asyncio.Future[Any]]] = {}
             later = [item for item in rest if first.setdefault(item[0].id, item) is not item]
             await self._update(operation, [*first.values()])

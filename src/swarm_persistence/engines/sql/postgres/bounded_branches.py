@@ -28,7 +28,7 @@ _READY = next(
     for index in TASKS.indexes
     if index.name == INDEX_OF_TYPES
 )
-# Not `= 0`: without statistics, the index of all pending tasks would look as good, which leads over other types.
+# Not `= 0`: without statistics, the planner might take the index of all pending tasks and scan other types.
 _IS_READY = f"status = 'pending' AND {UNMET_DEPENDENCIES} = ANY('{{0}}') AND {IS_DELAYED} = false"
 
 _MOST_TYPES = 8

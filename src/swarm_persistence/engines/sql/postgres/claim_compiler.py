@@ -137,7 +137,7 @@ class ClaimCompiler(Compiler):
             choice.guards.extend(self._guards(unless, marks))
             if types:
                 tables["before"] = BEFORE.format(index=f"{self.dialect.schema}.{INDEX_OF_TYPES}")
-                # Whatever depends on no row is asked for first.
+                # Conditions that depend on no row come first.
                 choice.guards.append("(SELECT entries FROM before) IS DISTINCT FROM -1")
             if merge is None:
                 lines = self._first_rows(unbounded, choice, marks)
@@ -192,7 +192,7 @@ class ClaimCompiler(Compiler):
 
     def _first_rows(self, query: Query[Any], choice: Choice, marks: Marks) -> list[str]:
         """Return the text that locks a query's rows in its order."""
-        # A claim of one row by its id wants no other one, and waits for it.
+        # A claim by id cannot take another row instead, so it waits for the lock.
         is_one = any(condition.field == "id" and condition.operator == "=" for condition in query.conditions)
         lock = "FOR UPDATE" if is_one else "FOR UPDATE SKIP LOCKED"
         return [

@@ -25,7 +25,7 @@ def merge_of(query: Query[Any], fewest: int = 2) -> Merge | None:
     pairs = enumerate(zip(query.conditions, branches[0].conditions, strict=True))
     place, condition = next((place, several) for place, (several, one) in pairs if several != one)
     others = (*query.conditions[:place], *query.conditions[place + 1 :])
-    # As few texts as possible: what is prepared once serves other numbers of values as well. Null equals nothing.
+    # Pad the values with nulls, which match nothing, so that few statements are prepared.
     nothing = (*query.conditions[:place], Condition(condition.field, "="), *query.conditions[place + 1 :])
     missing = power_of_two(len(branches)) - len(branches)
     branches += [msgspec.structs.replace(branches[0], conditions=nothing)] * missing

@@ -21,6 +21,6 @@ def commented(text: str) -> str:
 
 @lru_cache(_MOST_TEXTS)
 def _commented(text: str, verb: str) -> str:
-    # The keys in their order, the values encoded as in a URL, which leaves no quote in them.
+    # Keys are sorted, and values URL-encoded, so that they contain no quotes.
     action = quote(verb, safe="")
     return f"{text} /*action='{action}',application='swarm-persistence'*/"

@@ -43,7 +43,7 @@ class Numbering(Enum):
     """How the rows of a put get their sequences."""
 
     BY_ID = "by id"  # needs no right to the table's sequence
-    BY_PLACE = "by place"  # in the order in which the rows are given
+    BY_PLACE = "by place"  # in the order of the given rows
     GIVEN = "given"
 
 

@@ -51,7 +51,7 @@ class Connection:
         self.server = server
         self.idle_since = 0.0
         self.application_name = ""  # as the server shows it
-        self.has_expired = False  # terminated, as the server did not answer in time
+        self.has_expired = False  # whether it was terminated because the server did not answer in time
         self.has_outdated_plans = False  # as a table has changed, or grown
         self.must_prepare_anew = False
         self.arrivals: dict[str, Any] = {}  # what `arrivals` knows of a standby's tables

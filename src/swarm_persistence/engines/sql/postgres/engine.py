@@ -123,7 +123,7 @@ class PostgresEngine(LineBackupEngine):
     async def start(self, *, must_exist: bool = False) -> None:
         """Connect, and migrate the schema if the settings say so; one that must exist is not created."""
         self._must_exist = must_exist
-        # Perhaps on a connection that has waited for work since long before, and is dead: then on another one.
+        # An idle connection may be dead; then retry on another one.
         await self.on_a_connection(lambda connection: self._bring_up_to_date(connection, must_exist=must_exist))
 
     async def _bring_up_to_date(self, connection: Connection, *, must_exist: bool) -> None:
@@ -159,7 +159,7 @@ class PostgresEngine(LineBackupEngine):
                 error,
             )
             return
-        if replaced:  # else another process was quicker
+        if replaced:  # otherwise another process has replaced it
             _log.warning(
                 "%s: renumbered the changes of %s that came from another server",
                 self.pools.target,
@@ -179,7 +179,7 @@ class PostgresEngine(LineBackupEngine):
 
         async def replace(connection: Connection) -> None:
             async for table, rows in change_numbers.replace_foreign(connection, self.settings.schema):
-                replaced[table] += rows  # also what an attempt has replaced that then failed
+                replaced[table] += rows  # include the rows that a failed attempt has replaced
 
         await self.on_a_connection(replace)
         self._loop_engine().committed({*replaced})
@@ -218,7 +218,7 @@ class PostgresEngine(LineBackupEngine):
         dropped = 0
 
         async def drop(connection: Connection) -> None:
-            nonlocal dropped  # also what an attempt has dropped that then failed
+            nonlocal dropped  # include what a failed attempt has dropped
             await self.periods.check(connection)
             async for rows in PartDropping(connection, self.compiler.sql, table, stale).run():
                 dropped += rows
@@ -326,7 +326,7 @@ class PostgresEngine(LineBackupEngine):
 
     def _loop_engine(self) -> LoopEngine:
         loop = running_loop()
-        if self._is_closed:  # or those that watch would go on reading while a close waits for all that is in flight
+        if self._is_closed:  # otherwise, watchers would keep reading while `close` waits for the operations in flight
             raise ClosedError("the storage is closed")
         loop_engine = self._loop_engines.get(loop)
         if loop_engine is None:

@@ -116,7 +116,7 @@ class FollowStatement(ConnectionStatement, eq=False, gc=False):
         is_held_back = found.number < found.last
         after = self.after
         if found.number < after.number <= found.last:
-            return FeedPage([], after, is_held_back=is_held_back)  # was given when it was settled
+            return FeedPage([], after, is_held_back=is_held_back)  # was assigned when it was settled
         # A caller's own place may lie ahead of all rows: some may still come before it.
         upto = end_of(found.number)
         page = await follow(reader, self.query, min(after, upto), self.limit, upto, PAGE_BYTES)

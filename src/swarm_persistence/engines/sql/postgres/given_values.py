@@ -36,7 +36,7 @@ def arrays_of(rows: Iterable[Sequence[Any]]) -> list[Any]:
 
 def may_be_shortened(column: Column) -> bool:
     """Tell whether one value may stand for those of all rows: `unnest` fills its array up with nulls."""
-    # Zero equals its negative, and yet is another value.
+    # 0.0 equals -0.0, but is stored differently.
     return not column.is_nullable and column.kind is not Kind.REAL
 
 
@@ -53,7 +53,7 @@ def short_arrays_of(table: Table[Any], rows: Iterable[Sequence[Any]]) -> list[An
 
 @cache
 def _are_shortened(table: Table[Any]) -> tuple[bool, ...]:
-    # The ids tell how many rows there are.
+    # The array of ids keeps its full length, which gives the number of rows.
     return tuple([column.name != "id" and may_be_shortened(column) for column in table.columns])
 
 

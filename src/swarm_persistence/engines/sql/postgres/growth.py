@@ -143,7 +143,7 @@ class Growth:
                 connection = await self._connector.open(deadline)
             except UnreachableError as error:
                 self.trouble, is_hopeless = error.failure, error.is_hopeless
-            except Exception as error:  # the driver refuses the configuration, or has failed itself
+            except Exception as error:  # the driver refuses the configuration, or has a bug
                 self.trouble, is_hopeless = self._connector.unexpected_error(error), True
             else:
                 self._openings.remove(task)

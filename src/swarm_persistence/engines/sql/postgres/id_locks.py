@@ -29,7 +29,7 @@ HOLDING = 1398231636
 class LockRowsStatement(TextStatement, eq=False, gc=False):
     """Locks rows by their ids, whether they are stored or not; gives nothing."""
 
-    is_single: ClassVar[bool] = False  # its purpose is the transaction that it is in
+    is_single: ClassVar[bool] = False  # it only matters within the current transaction
 
     def result(self, rows: Sequence[Any]) -> None:
         return None

@@ -189,7 +189,7 @@ class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
             raise refused(table, error, [values]) from error
         if sequence or is_held:
             return int(sequence)
-        # It conflicted with the key, or the id, of a row that was committed meanwhile.
+        # A row with this key or id was committed meanwhile.
         identity = values[0]
         check = TextStatement(self.check_text, (values[table.positions[self.key]], identity), table)
         ((is_held, is_known),) = yield check

@@ -26,7 +26,7 @@ def json_condition(field: str, test: JsonTest, mark: Callable[[], str]) -> str:
             kind, compared = "boolean", f"{text} {operator} {wanted}::text"
         case "number":
             kind, compared = "number", f"{text}::numeric {operator} {wanted}::text::numeric"
-    # Nothing is known of the type of what is missing, so that it matches no branch but the last.
+    # A missing value has no type, so it matches only the last branch.
     is_other = f"WHEN {type_of} = 'null' THEN false ELSE {type_of} IS NOT NULL"
     others = is_other if test.operator == "ne" else "ELSE false"
     return f"CASE WHEN {type_of} = '{kind}' THEN {compared} {others} END"

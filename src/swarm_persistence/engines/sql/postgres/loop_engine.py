@@ -315,7 +315,7 @@ class LoopEngine:
         self._shared.periods.postpone()
 
         async def check(operation: PendingOperation) -> None:
-            with suppress(StorageError):  # the next check meets it, too
+            with suppress(StorageError):  # the next check gets the error, too
                 await self._retrier.make(operation, lambda attempt: self._shared.periods.check(attempt.connection))
 
         self.pending.start(check, is_write=False)

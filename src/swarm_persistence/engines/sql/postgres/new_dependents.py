@@ -45,7 +45,7 @@ class InsertDependentsStatement(InsertStatement, eq=False, gc=False):
         try:
             added = yield TextStatement(self.text, [*self.others, *arrays_of(self.rows)], TASKS)
         except asyncpg.UniqueViolationError as error:
-            # A link can only meet the number of another one: one of its id is passed over.
+            # Only the sequence of a link can conflict here: a link with the same id is skipped.
             table = TASK_LINKS if error.table_name == TASK_LINKS.name else TASKS
             raise refused(table, error, self.rows) from error
         # RETURNING has no order.

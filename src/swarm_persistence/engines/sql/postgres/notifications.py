@@ -152,7 +152,7 @@ class Notifications:
             self._sender = self._start(self._send(after_seconds))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        # Not in the caller's context, which it would keep alive.
+        # In an empty context: the task would keep the caller's context alive.
         return self._loop.create_task(work, context=Context())
 
     async def _send(self, after_seconds: float) -> None:
@@ -215,7 +215,7 @@ class Notifications:
         try:
             shortest, longest = await self._start_to_listen(connection)
             self._has_listened = True
-            self._wake_all()  # for what was committed before
+            self._wake_all()  # for commits before the LISTEN
             self._can_read_marks = True
             pause = shortest
             while self._is_watched:
@@ -323,6 +323,6 @@ class Notifications:
 
     def _receive(self, _connection: object, process: int, channel: str, table: object) -> None:
         if self._pool.has_connection_of(process):
-            return  # the watches of this process know of its own commits
+            return  # this process has notified its watches of its own commits already
         for watches in self._audiences.get(channel, ()):
             watches.notify((str(table),))

@@ -68,7 +68,7 @@ async def build_index(connection: Connection, schema: str, index: CreateIndex, r
             await connection.execute_watched(index.statement(is_online=True).replace("{schema}", f'"{schema}"'))
         except asyncpg.PostgresError:
             if not connection.is_closed:
-                await connection.execute_watched(drop)  # what is left of it would slow writers down, or refuse rows
+                await connection.execute_watched(drop)  # an invalid index would slow writers down, or refuse rows
             raise
 
     async with _without_lock_timeout(connection):
@@ -147,5 +147,5 @@ async def _set_lock_timeout(connection: Connection, value: str) -> None:
     try:
         await connection.execute(f"SET lock_timeout = '{value}'")
     except BaseException:
-        connection.terminate()  # others would wait for ever on it
+        connection.terminate()  # others would wait for it forever
         raise

@@ -25,7 +25,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
     async def add_border() -> None:
         await run_all(
             connection,
-            f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # which an interrupted attempt has left
+            f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # left by an interrupted attempt
             f"ALTER TABLE {table} ADD CONSTRAINT {border} CHECK ({SEQUENCE} < {upper}) NOT VALID",
         )
 

@@ -85,7 +85,7 @@ class Pipeline(asyncio.Protocol):
         self._prepared: Prepared | None = None
         self.has_outdated_types = False
         """Whether columns had other types than the driver expected, so that the connection was closed."""
-        # A TCP socket, as others know nothing of packets.
+        # Only a TCP socket has these options.
         found = self._transport.get_extra_info("socket")
         self._socket = found if _CORK and found.family in (socket.AF_INET, socket.AF_INET6) else None
         self._transport.set_protocol(self)

@@ -133,7 +133,7 @@ class ConnectionPool:
             self._drop_idle_to(connection.server)
         if connection.has_outdated_plans:
             connection.has_outdated_plans = False
-            for other in (*self._idle, *self._in_use):  # else each would fail a transaction
+            for other in (*self._idle, *self._in_use):  # otherwise each would fail a transaction
                 other.must_prepare_anew = True
         if connection.is_closed or connection.is_in_transaction or self.is_closed:
             self._in_use.discard(connection)
@@ -198,7 +198,7 @@ class ConnectionPool:
         try:
             await asyncio.gather(*(connection.close() for connection in idle))
         finally:
-            # A coroutine that is cancelled before its first step has closed nothing.
+            # A task that is cancelled before its first step has not closed the connection.
             for connection in idle:
                 connection.terminate()
                 self._limit.release()
@@ -296,7 +296,7 @@ class ConnectionPool:
     def _close_soon(self, connection: Connection) -> None:
         def closed(task: "asyncio.Task[None]") -> None:
             self._closings.discard(task)
-            connection.terminate()  # a task that is cancelled before its first step has closed nothing
+            connection.terminate()  # a task that is cancelled before its first step has not closed the connection
             self._limit.release()
 
         task = self.loop.create_task(connection.close(), context=Context())
@@ -316,7 +316,7 @@ class ConnectionPool:
         task.add_done_callback(renamed)
 
     def _reap_in(self, seconds: float) -> None:
-        # Not in the context of the present caller, whose transaction it would keep alive.
+        # In an empty context: the timer would keep the caller's transaction alive.
         self._reaper = self.loop.call_later(seconds, self._reap, context=Context())
 
     def _reap(self) -> None:

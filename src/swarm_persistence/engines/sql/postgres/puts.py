@@ -62,14 +62,14 @@ class RowPutter:
     async def _put_in_order(self, operation: PendingOperation, batch: _Batch) -> None:
         rest = [item for item in batch if not item[1].done()]
         while rest:
-            # A statement writes a row once: a second put of the same one is another statement's.
+            # A statement can write a row only once, so a second put of the same row needs another statement.
             ids: set[Any] = set()
             chosen: _Batch = []
             later: _Batch = []
             for item in rest:
                 own: list[Any] = [row[0] for row in item[0].rows]
                 (chosen if ids.isdisjoint(own) else later).append(item)
-                # Nor does a put overtake one that was asked for before it.
+                # Puts of the same row keep their order.
                 ids.update(own)
             await self._put(operation, chosen)
             rest = later

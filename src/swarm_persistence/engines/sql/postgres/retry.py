@@ -87,13 +87,13 @@ class Retrier:
             try:
                 results = await self._write(attempt, statements)
                 if inserts and operation.has_lost_an_answer and results[-1] is None:
-                    # Nothing was inserted, perhaps as other records depend on what an earlier attempt has inserted.
+                    # Nothing was inserted, perhaps because an earlier attempt has inserted some of the records.
                     attempt.is_sent = False
                     return await self._stored(attempt.connection, inserts) or results
                 return results
             except ConflictError:
-                attempt.is_sent = False  # it was answered, and what follows only reads
-                # Perhaps with what an earlier attempt has inserted, whose answer was lost.
+                attempt.is_sent = False  # the insert was answered, and the rest only reads
+                # The conflict may be with rows that an earlier attempt inserted before its answer was lost.
                 stored = (
                     await self._stored(attempt.connection, inserts)
                     if operation.has_lost_an_answer and inserts
@@ -149,7 +149,7 @@ class Retrier:
             except Exception as error:
                 failure = self._transient(attempt, error)
                 if isinstance(error, StaleSequenceError):
-                    with suppress(*DRIVER_ERRORS):  # the next attempt meets it, too
+                    with suppress(*DRIVER_ERRORS):  # the next attempt gets the error, too
                         await advance_sequence(connection, self._settings.schema, error.table)
                 answer = (
                     None if retry_decision(error, connection.is_closed) is RetryDecision.UNKNOWN_OUTCOME else failure
@@ -224,7 +224,7 @@ class Retrier:
         except BaseException:
             await connection.roll_back()
             raise
-        attempt.is_sent = any(results)  # else nothing was written, and another try does no harm
+        attempt.is_sent = any(results)  # otherwise nothing was written, and a retry is safe
         await connection.commit()
         return results
 

@@ -22,8 +22,8 @@ class Ending(Enum):
     """The effect of a task's change on the tasks that wait for it."""
 
     NONE = "none"
-    MEETS = "meets"  # they wait for it no more
-    UNLESS_AWAITED = "unless awaited"  # it is changed only if there are none
+    MEETS = "meets"  # dependents no longer wait for it
+    UNLESS_AWAITED = "unless awaited"  # it is changed only if it has no dependents
 
 
 class RowUpdateCompiler(Compiler):
@@ -69,7 +69,7 @@ class RowUpdateCompiler(Compiler):
             "chosen": f"SELECT {SEQUENCE} AS chosen_sequence, id AS chosen_id, given.*\n"
             f"  FROM {given(self._types(query, changes), Marks(self.dialect))}, {self.dialect.table(table)}\n"
             f"  WHERE {' AND '.join(conditions)}\n"
-            # All writers lock in the same order, and this one waits for none: a row that is held is passed over.
+            # All writers lock in the same order, and this statement never waits: it skips locked rows.
             f"  ORDER BY {SEQUENCE}\n  FOR UPDATE OF {table.name} SKIP LOCKED"
         }
         if ending is not Ending.NONE:

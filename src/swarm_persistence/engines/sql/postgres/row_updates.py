@@ -105,7 +105,7 @@ class RowUpdates:
 
     def of(self, steps: Sequence[Step]) -> RowUpdate | None:
         """Return the change that a write is, or `None` if it is anything else."""
-        # A time has a text of its own, by what it adds to the present.
+        # The text of a relative time depends on its offset.
         if type(steps) is BoundSteps and FromNow not in map(type, steps.values):
             return self._bound(steps)
         return self._of(steps)

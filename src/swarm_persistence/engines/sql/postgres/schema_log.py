@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS {schema}.schema_migrations (
 )
 """
 
-# Older code, which knows nothing of the later steps, must not take those away that they stand on.
+# Older code does not know the later steps, so it must not revert steps that those depend on.
 _CREATE_STEPS = """
 CREATE TABLE {schema}.schema_steps (
   version integer PRIMARY KEY,
@@ -115,7 +115,7 @@ class SchemaLog:
 
     async def read(self, connection: Connection) -> SchemaState:
         """Return the state of the schema by its log."""
-        # Not to_regclass: within a transaction it may remember that there was no such table.
+        # Not to_regclass: within a transaction, it may return a cached result.
         tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
         if FIRST_LOG not in tables:
             return SchemaState()

@@ -52,7 +52,7 @@ class SessionSettings:
             "row_security": "'on'",
             **{name: f"'{_milliseconds(seconds)}'" for name, seconds in limits.items()},
         }
-        # What no statement of ours depends on within a transaction is not worth its time in each of them.
+        # Settings that do not affect our statements are not set in each transaction, which would take time.
         self._of_session = {
             **self._of_transactions,
             "synchronous_commit": _durable("current_setting('synchronous_commit')") if self._is_durable else "'off'",
@@ -97,7 +97,7 @@ class SessionSettings:
         """Return the text that begins a transaction of ours, and sets it up if the session is shared."""
         if not sets_up:
             return text
-        # One by one: what set_config does takes the server three times as long.
+        # Separate SET LOCALs: set_config takes the server three times as long.
         settings = (f"SET LOCAL {name} = {value}" for name, value in self._of_transactions.items())
         return "; ".join((text, f"SET LOCAL search_path = {_SEARCH_PATH}", *settings))
 
@@ -108,7 +108,7 @@ class SessionSettings:
     def begin_snapshot(self, hold: str, *, sets_up: bool) -> str:
         """Return the text that begins a snapshot transaction; the snapshot is taken after `hold` has run."""
         idle = f"SET LOCAL idle_in_transaction_session_timeout = {_milliseconds(_SNAPSHOT_IDLE_SECONDS)}"
-        # Its moment is that of its first query.
+        # Its snapshot is taken by its first query.
         return f"{self.begin(sets_up=sets_up, text=_BEGIN_SNAPSHOT)}; {idle}; {hold}; SELECT pg_current_snapshot()"
 
 

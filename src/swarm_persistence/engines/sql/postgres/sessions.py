@@ -60,7 +60,7 @@ class PostgresSession:
         self._has_released = False
         self._stale_table = ""
         self.failure: Exception | None = None
-        # Not in the caller's context, which it would keep alive.
+        # In an empty context: the task would keep the caller's context alive.
         self._timer = self._loop.call_later(settings.transaction_timeout, self._expire, context=Context())
 
     def write(self, steps: Sequence[Step]) -> Awaitable[list[Any]]:
@@ -194,7 +194,7 @@ class PostgresSession:
 
     async def _advance_sequence(self) -> None:
         if self._stale_table and not self._connection.is_closed:
-            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction meets it, too
+            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction gets the error, too
                 await advance_sequence(self._connection, self._settings.schema, self._stale_table)
 
     def _abandon(self, failure: Exception) -> None:

@@ -20,7 +20,7 @@ class PostgresSettings(PoolSettings, frozen=True, kw_only=True):
     # PostgreSQL counts timeouts in milliseconds of 32 bits.
     LONGEST_SECONDS: ClassVar[float] = 2_000_000.0
 
-    # Seconds: each is one that another process may need, and a new one takes a few milliseconds.
+    # Only seconds: another process may need the connection, and a new one takes a few milliseconds.
     idle_timeout: float = 10.0
     schema: str = DEFAULT_SCHEMA
     """The schema that holds the tables. No other schema is written to."""

@@ -44,7 +44,7 @@ class PostgresSnapshot:
 
     def read(self, read: Read[T]) -> Awaitable[T]:
         if isinstance(read, LastSequence):
-            # What is committed later does not show: there is nothing to wait for.
+            # Later commits are not visible in a snapshot, so there is nothing to wait for.
             statement: Statement = self._compiler.last_shown(read)
         else:
             statement = self._compiler.read(read)

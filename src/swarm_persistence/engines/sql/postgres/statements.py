@@ -161,7 +161,7 @@ class PipelinedStatements:
                 self._connection.terminate()
             self._raise_if_lost(error)
             raise
-        self._prepared[text] = prepared  # at the end: the first are those that were not used for longest
+        self._prepared[text] = prepared  # move it to the end: the least recently used ones come first
         if len(self._prepared) > LARGEST_CACHE:
             del self._prepared[next(iter(self._prepared))]
         return rows, prepared
@@ -170,7 +170,7 @@ class PipelinedStatements:
         """Return the messages that set up a transaction."""
         text, name = self._settings.for_transaction(), self._new_name()
         if name:
-            # With its own settings not made yet: it names all that it uses.
+            # The session settings are not applied yet, so the statement qualifies every name.
             try:
                 self._setup_statement = await self._connection.prepare(text, name=name)
                 await self._setup_statement.fetch()

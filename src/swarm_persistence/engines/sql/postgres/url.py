@@ -117,7 +117,7 @@ EXPECTED = "postgresql://user:password@host:5432/database, with options as ?name
 
 
 def _require_one_userinfo(parts: SplitResult) -> None:
-    # Then what comes before it may be the rest of a password, and may not be named in any message.
+    # The text before it may be part of a password, so no message may contain it.
     if any("@" in part for part in (parts.path, parts.query, parts.fragment)):
         raise OtherError(
             "the URL has an @ after the server's name; in a user name or password, write / as %2F, ? as %3F and # as "

@@ -180,7 +180,7 @@ FROM (
                 for few in _parts(sequences, max(_NUMBERS_AT_ONCE * 4 // len(self.read.vector), 1)):
                     await self._copy(connection, few)
             except asyncpg.PostgresError as error:
-                # The search is complete without: it reads what has no copy.
+                # The search is complete without the copies: it reads the rows that have none.
                 _log.warning("%s: embeddings were not copied for pgvector (%s)", connection.server, error)
                 return
             last = sequences[-1]

@@ -21,7 +21,7 @@ class PostgresWordIndex(WordIndexCompiler):
 
     def __init__(self, dialect: PostgresDialect) -> None:
         super().__init__(dialect)
-        # A dump brings the positions of the server that it was made on, whose numbers mean nothing here.
+        # Positions restored from a dump are those of another server, and mean nothing here.
         self.origin = (
             "(SELECT format('%s/%s', system_identifier, "
             f"to_regclass('{self.dialect.table(DOCUMENTS)}')::oid) FROM pg_control_system())"

@@ -118,7 +118,7 @@ class WriteLock:
         for waiter in admitted:
             try:
                 waiter.loop.call_soon_threadsafe(waiter.admit)
-            except RuntimeError:  # the loop was closed just now, and the waiting caller with it
+            except RuntimeError:  # the loop was just closed, and with it the waiting caller
                 with self._lock:
                     self._leave(waiter.is_exclusive)
                     following = self._admit()

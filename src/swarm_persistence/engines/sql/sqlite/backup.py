@@ -50,7 +50,7 @@ def back_up(
         with partial_file(target) as partial:
             with source() as connection:
                 connection.execute("BEGIN").fetchall()
-                require_ours(connection, path)  # the transaction's moment is that of its first read
+                require_ours(connection, path)  # the snapshot is taken by the first read
                 counts = row_counts(connection) if is_verified else None
                 yield from copy_pages(connection, partial, vfs)
             with opened_offline(partial.path, vfs) as copy:

@@ -157,7 +157,7 @@ class Writer:
         """Add to the inbox, and wake the writer's thread."""
         self._inbox += items
         if self._wake.locked():
-            with suppress(RuntimeError):  # another thread was quicker
+            with suppress(RuntimeError):  # another thread has taken it
                 self._wake.release()
 
     def _lead_until_stopped(self) -> None:

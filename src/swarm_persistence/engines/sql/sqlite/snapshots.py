@@ -87,7 +87,7 @@ class SqliteSnapshot:
     def _open(self) -> None:
         self._connection = self._uses.enter_context(self._opened())
         self._connection.execute("BEGIN").fetchall()
-        # The transaction's moment is that of its first read.
+        # The snapshot is taken by the first read.
         self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
     def _close(self) -> None:

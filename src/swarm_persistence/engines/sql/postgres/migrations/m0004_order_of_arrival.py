@@ -19,7 +19,7 @@ def _rebuilt(order: str, new: str, old: str) -> tuple[Part, ...]:
     return (
         *(CreateIndex(f"{new}_{name}", f"ON {{schema}}.tasks ({columns[name]}) {_ROWS[name]}") for name in _ROWS),
         *(DropIndex(name) for name in _ROWS),
-        # What is left if the step in the other direction was interrupted.
+        # Remove what an interrupted step in the other direction has left.
         *(DropIndex(f"{old}_{name}") for name in _ROWS),
         *(f"ALTER INDEX {{schema}}.{new}_{name} RENAME TO {name}" for name in _ROWS),
     )

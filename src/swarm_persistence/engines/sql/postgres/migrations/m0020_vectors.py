@@ -28,7 +28,7 @@ UP = (
       numbers real[] NOT NULL
     )
     """,
-    # No attempt to compress what cannot be, and a faster read.
+    # The numbers do not compress, and uncompressed values are read faster.
     "ALTER TABLE {schema}.document_vectors ALTER COLUMN numbers SET STORAGE EXTERNAL",
     _FORGET.format(more=_FORGET_VECTORS),
 )
