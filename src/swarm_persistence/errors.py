@@ -175,7 +175,7 @@ def is_nested_deeper(value: object, levels: int) -> bool:
     """Tell whether lists, dicts and tuples are nested deeper than this; does not recurse."""
     level = [value]
     for _ in range(levels + 1):
-        # By identity: one that contains itself would grow with every level.
+        # By identity: a container that contains itself would add an entry with every level.
         inner = {id(item): item for item in level if isinstance(item, list | dict | tuple)}
         if not inner:
             return False

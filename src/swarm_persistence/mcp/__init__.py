@@ -3,7 +3,7 @@
 try:
     from swarm_persistence.mcp.server import swarm_server
 except ImportError as error:
-    # Also if there is an older one, which has other names.
+    # Also raised for an older version, which has other names.
     if not (error.name or "").startswith("mcp"):
         raise
     raise ImportError('this needs mcp 2.3 or newer: pip install "swarm-persistence[mcp]"', name=error.name) from error

@@ -181,6 +181,6 @@ def _distinct(capabilities: Any) -> Any:
     """Return capabilities as a sorted tuple, `None` if there are none; invalid values are refused when stored."""
     if not isinstance(capabilities, tuple | list | set | frozenset):
         return capabilities
-    if not all(isinstance(each, str) for each in capabilities):  # the hash of nested tuples takes a stack as deep
+    if not all(isinstance(each, str) for each in capabilities):  # hashing nested tuples recurses as deep
         return capabilities
     return tuple(sorted(set(capabilities))) or None

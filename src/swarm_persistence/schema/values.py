@@ -41,7 +41,7 @@ _SHAPES: dict[Kind, tuple[str, Callable[[bytes], Any]]] = {
     Kind.TEXTS: ("a list of str", msgspec.json.Decoder(list[str]).decode),
     Kind.TAGS: ("a dict of str to str", msgspec.json.Decoder(dict[str, str]).decode),
 }
-# To name an enum's member, or to hash it, takes about as long as to encode a value.
+# Looking up or hashing an enum's member takes about as long as encoding a value.
 _JSON = Kind.JSON
 _JSON_SHAPE = _SHAPES[_JSON]
 

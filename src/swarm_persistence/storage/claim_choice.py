@@ -153,7 +153,7 @@ class ClaimChoice:
     async def _first_of_keys(self, lane: _Lane, room: Room) -> list[Any]:
         """Return the first rows of keys with room, going once around all keys from a given one."""
         full = room.full_keys
-        # Not from the same key each time: if there are many, each has to come into its turn.
+        # Start at another key each time, so that none starves if there are many.
         start = random.choice(full) if full else None
         most = len(full) + _MOST_KEYS
         rows = await self._heads(lane, most, start)
@@ -184,6 +184,6 @@ class ClaimChoice:
         id, priority, sequence, task_type, _, created_at, run_at = row
         if self._request.ageing is not None:
             waited = max(present - max(created_at, run_at or 0), 0)
-            # The least first: of a tiny ageing, the quotient may be infinite.
+            # The lowest first, as a tiny ageing makes the quotient infinite.
             priority = int(min(priority + waited / (self._request.ageing * 1_000_000), _LEVELS[-1]))
         return Candidate(-priority, sequence, id, task_type)

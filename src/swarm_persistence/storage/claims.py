@@ -208,7 +208,8 @@ class ClaimVerbs(ChosenClaims):
     async def _claim_once_ready(self, request: ClaimRequest, deadline: float) -> list[TaskModel]:
         watch = ReadyTaskWatch(self, request)
         try:
-            is_worthwhile = await watch.is_any_ready()  # what was committed after the claim before, which found nothing
+            # Tasks may have been committed since the previous claim, which found nothing.
+            is_worthwhile = await watch.is_any_ready()
             while True:
                 if is_worthwhile and (tasks := await self._claim_ready(request)):
                     return tasks

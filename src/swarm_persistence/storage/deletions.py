@@ -124,7 +124,7 @@ class DeletionVerbs(DocumentListVerbs):
         return await delete_rows(self, SCHEDULES, ids, ()) if ids else 0
 
     async def _delete_all(self, table: Table[Any], conditions: tuple[Condition, ...], span: int) -> int:
-        # The last first, as tasks mostly come after those that they wait for, and need not fail if both are deleted.
+        # The last first: dependents are mostly stored after their dependencies, and need not fail if both are deleted.
         batches = batches_of_ids(self, table, conditions, from_last=True, span=span)
         return sum([await delete_rows(self, table, ids, conditions) async for ids in batches])
 

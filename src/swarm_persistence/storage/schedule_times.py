@@ -138,7 +138,7 @@ def _latest(schedule: ScheduleModel, at: datetime) -> datetime:
     local = next(backwards, None)
     if local is None:
         return at
-    # Around a change of the clocks, it may pass over some that it finds forwards.
+    # Around a clock change, it may skip times that the forward search finds.
     latest = local.astimezone(UTC)
     return max(takewhile(lambda each: each <= at, times_after(schedule, latest)), default=latest)
 
@@ -188,7 +188,7 @@ def _cron_sim(cron: str, start: datetime, zone: tzinfo, *, reverse: bool = False
 def _zone(name: str) -> tzinfo:
     if text(name, "schedule.timezone") == "UTC":
         return UTC  # needs no database of time zones
-    from zoneinfo import ZoneInfo  # loads sysconfig, which a start that knows no zones can do without
+    from zoneinfo import ZoneInfo  # imported here, as it loads sysconfig
 
     try:
         return ZoneInfo(name)

@@ -253,7 +253,7 @@ class Storage(
         return storage
 
     async def __aenter__(self) -> Self:
-        # A traced engine passes the question on to the one below.
+        # A traced engine forwards the attribute to the one below.
         if (open_first := getattr(self._engine, "opened", None)) is not None:
             await open_first()
         return self

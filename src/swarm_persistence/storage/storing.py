@@ -106,7 +106,7 @@ async def _store_all(
         left = []
         for place in duplicates:
             found = await _stored_of_key(core, models[place])
-            # Or it was deleted in between.
+            # Otherwise it was deleted in between.
             if found is not None and keeps_key(found):
                 require_same(models[place], found)
                 stored[place] = found

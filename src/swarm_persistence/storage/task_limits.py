@@ -98,7 +98,7 @@ async def room_of(executor: Executor, limit: TaskLimit) -> Room:
                 held.update(dict(rows))
     starts: list[Any] = []
     if limit.starts is not None and limit.per_seconds is not None:
-        # Not what lies further ahead: it was counted while the clock was wrong, and would hold until that time.
+        # Ignore starts further ahead: they were counted while the clock was wrong, and would block until that time.
         before = Condition("started_at", "<=", FromNow(limit.per_seconds))
         recent = Query(TASK_STARTS, (*_starts(limit, ">"), before), (Order("started_at"),))
         starts = await executor.read(Values(recent, ("started_at", "number")))

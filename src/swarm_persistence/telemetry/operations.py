@@ -123,7 +123,7 @@ def new_tasks(steps: Sequence[Step], results: Sequence[Any] | None = None) -> li
         if isinstance(step, Insert | Save)
         and isinstance(step.model, TaskModel)
         and step.model.version == 0
-        and (results is None or result)  # else it is the duplicate of a key
+        and (results is None or result)  # otherwise it is the duplicate of a key
     ]
 
 

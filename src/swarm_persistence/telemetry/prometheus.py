@@ -107,7 +107,7 @@ class _EndedTasks:
 
     async def catch_up(self, storage: Storage) -> None:
         """Count the tasks that have ended since the last call."""
-        async with self._lock:  # else two scrapes at once would count the same tasks
+        async with self._lock:  # otherwise two concurrent scrapes would count the same tasks
             if self._position is None:
                 self._position = (await storage.engine.follow(_ENDED, _NOW, 1)).position
             is_full = True

@@ -89,7 +89,7 @@ class _Restoring:
 
     async def _fill_server(self, url: str) -> None:
         if url.partition("://")[0] not in ("postgresql", "postgres"):
-            await init_storage(url)  # which says what it knows
+            await init_storage(url)  # the original error says more
             raise OtherError(f"{url!r} cannot be restored to by its name; open it, and restore into the open storage")
         from swarm_persistence.backends.postgres import PostgresStorage
 

@@ -106,7 +106,7 @@ class _Import:
 
     async def _fill_server(self, url: str, *, is_adding: bool) -> None:
         if url.partition("://")[0] not in ("postgresql", "postgres"):
-            await init_storage(url)  # which says what it knows
+            await init_storage(url)  # the original error says more
             raise OtherError("an import goes to a file or to PostgreSQL by name; open the target, and import into that")
         from swarm_persistence.backends.postgres import PostgresStorage
 

@@ -104,7 +104,7 @@ def _copy(source: str, copy: str) -> None:
             for suffix in before:
                 shutil.copyfile(f"{source}{suffix}", f"{copy}{suffix}")
         except FileNotFoundError:
-            pass  # the last of its programs has ended, and has deleted the log: copy once more
+            pass  # the last process has closed the file and deleted the log: copy again
         except OSError as error:
             raise DatabaseError(f"{source!r} cannot be read: {error.strerror}") from error
         if _states(source) == before:

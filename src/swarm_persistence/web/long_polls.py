@@ -21,7 +21,7 @@ async def wait_for(work: Coroutine[Any, Any, T], request: Request[Any, Any, Any]
         HttpProblem: the server is stopping.
 
     """
-    await request.body()  # what the client sends after it is that it goes away
+    await request.body()  # after the request, a client only sends its disconnection
     try:
         with streams.open() as end:
             task = asyncio.ensure_future(work)

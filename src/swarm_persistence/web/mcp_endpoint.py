@@ -60,7 +60,7 @@ class McpEndpoint:
     async def _run(self, started: "asyncio.Future[Any]") -> None:
         try:
             from swarm_persistence.mcp import swarm_server
-        except ImportError as error:  # its text says what to install
+        except ImportError as error:  # the error's text says what to install
             started.set_exception(HttpProblem(501, str(error)))
             return
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

@@ -59,7 +59,7 @@ class RequestBody:
                 self._refuse()
             self._is_expected &= message.get("more_body", False)
         elif self._is_expected:
-            # Litestar would take it for a fault of ours, and log it as one.
+            # Litestar would log it as an internal error.
             raise HttpProblem(400, _ENDED_EARLY)
         return message
 

@@ -140,7 +140,7 @@ class _Answer:
             message = {**message, "headers": self._completed(message)}
             is_error = message["status"] >= 400
             if is_error and self._page is not None and (b"content-type", MEDIA_TYPE.encode()) in message["headers"]:
-                self._problem = message  # is sent with the length of the page
+                self._problem = message  # replaced by the length of the page
                 return
         elif self._problem is not None and self._page is not None:
             self._body += message.get("body", b"")  # type: ignore[operator]

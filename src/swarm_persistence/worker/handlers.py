@@ -130,7 +130,7 @@ def _takes_context(task_type: str, function: Callable[..., Any]) -> bool:
     try:
         signature = inspect.signature(function)
     except ValueError:
-        return False  # some functions written in C have no signature
+        return False  # some C functions have no signature
     for count in (1, 2):
         try:
             signature.bind(*(None,) * count)

@@ -38,7 +38,7 @@ def is_gone(process: object) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    # Another process may have got its number.
+    # The process id may have been reused.
     return bool(started) and _started(int(pid)) != started
 
 

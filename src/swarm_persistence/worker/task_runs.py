@@ -159,7 +159,7 @@ class TaskRun:
         if now >= self._ends_at:
             self._stop_handler(_HandlerEnd.TIMED_OUT)
         elif now >= self._extend_at:
-            self._extend_at = float("inf")  # until that is done
+            self._extend_at = float("inf")  # until the extension is done
             self._extend_now()
 
     def check_claim(self) -> None:

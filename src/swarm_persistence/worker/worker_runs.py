@@ -87,7 +87,7 @@ class WorkerRun:
             self._has_settled.clear()
             if not self._is_busy and not await self._ready_tasks.is_any_ready() and not self._is_busy:
                 return
-            # A task that is ready may be claimed by another worker, of which this one does not hear.
+            # Another worker may claim the ready task, of which this one is not notified.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE_CHECK_SECONDS):
                     await self._has_settled.wait()
@@ -181,7 +181,7 @@ class WorkerRun:
         seen = 0
         while len(self._ahead) > enough and len(self._handled) > seen:
             seen = len(self._handled)
-            # Of these turns of the loop, one runs the handler and one its callback.
+            # One of these loop iterations runs the handler, and one its callback.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 

@@ -66,5 +66,5 @@ async def read_messages(
 def _shown(message: MessageModel, characters: int) -> dict[str, Any]:
     hint = f"read_messages with agent_id={message.to_agent!r}, message_ids=[{message.id!r}] and a larger max_characters"
     fields = shown(message, characters, hint)
-    # As it was before this call has marked it.
+    # As it was before this call marked it.
     return {name: value for name, value in fields.items() if name not in ("read", "read_at")}

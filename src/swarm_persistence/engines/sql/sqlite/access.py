@@ -29,7 +29,7 @@ def connect(path: str, access: Access, *, vfs: str | None = None, statements_kep
     uri = f"{Path(path).as_uri()}?{access.value}"
     connection = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=statements_kept)
     if access is Access.READ_LOG_IN_MEMORY:
-        connection.pragma("locking_mode", "exclusive")  # which tells SQLite that the index need not be shared
+        connection.pragma("locking_mode", "exclusive")  # tells SQLite that it need not share the index of the log
     return connection
 
 

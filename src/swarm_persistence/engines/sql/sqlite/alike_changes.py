@@ -34,7 +34,7 @@ class AlikeChange(msgspec.Struct, eq=False):
     def run(self, cursor: apsw.Cursor, rows: Sequence[Values]) -> list[list[Any]]:
         """Change a row for each set of values; return the fields of each: one tuple, or none if it was not changed."""
         ids = [row[self.id_position] for row in rows]
-        # A row that is given twice is changed once, by the first set of values.
+        # A row that is given twice is changed once, by its first set of values.
         largest = _MOST_AT_ONCE if len({*ids}) == len(ids) else 1
         results: list[list[Any]] = []
         for start in range(0, len(rows), largest):

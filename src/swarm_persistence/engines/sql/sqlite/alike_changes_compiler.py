@@ -39,7 +39,7 @@ class AlikeChangesCompiler(Compiler):
         """Return the text that changes the rows of these ids by these values, and returns the changed ones."""
         width, missing = len(rows[0]), -len(rows) % _ROWS_OF_A_TEXT
         text = self._text_of(len(rows) + missing, width)
-        nothing = [None] * (width * missing)  # such rows equal no id
+        nothing = [None] * (width * missing)  # nulls match no id
         given = chain.from_iterable(rows)
         return text, [*self._set_values, *given, *nothing, *self.dialect.candidates(ids), *self._compared]
 
@@ -51,7 +51,7 @@ class AlikeChangesCompiler(Compiler):
         marks = _ValueMarks(self.dialect, self._marked_values)
         update, _, changes = self._change(table, self._changes, marks).partition("\n")
         plain = Marks(self.dialect)
-        # A placeholder has no number here, so all rows have one text: to write each anew takes as long as to run it.
+        # Placeholders have no numbers, so that all rows share a text: formatting each takes as long as running it.
         values = ",".join([f"({','.join(plain.next() for _ in range(width))})"] * rows)
         named = self.dialect.contains("id", (), plain)
         where = where_text(self._query, marks)

@@ -70,13 +70,13 @@ def copy_pages(source: apsw.Connection, partial: PartialFile, vfs: str | None) -
     with closing(apsw.Connection(partial.path, flags=flags, vfs=vfs)) as target:
         for pragma in (
             "locking_mode = EXCLUSIVE",
-            "journal_mode = OFF",  # what is not finished is thrown away
+            "journal_mode = OFF",  # an unfinished copy is discarded
             "synchronous = FULL",
             f"cache_size = -{_CACHE_KIBIBYTES}",
         ):
             target.execute(f"PRAGMA {pragma}").fetchall()
         if keeps_checksums:
-            # The VFS goes by the first page, which may be written last.
+            # The VFS decides by the first page, which may be written last.
             checksums.reserve(target)
             target.execute("CREATE TABLE overwritten (x)").fetchall()
         with target.backup("main", source, "main") as copy:

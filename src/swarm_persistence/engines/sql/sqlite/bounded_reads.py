@@ -42,7 +42,7 @@ class BoundedReads:
         """
         connection = cursor.connection
         start = time.monotonic()
-        deadline = start + self._longest_seconds / 2  # to make records of the rows takes as long
+        deadline = start + self._longest_seconds / 2  # decoding the rows into records takes as long
         connection.set_progress_handler(lambda: time.monotonic() >= deadline, _STEPS_BETWEEN_CHECKS)
         longest_value = connection.limit(apsw.SQLITE_LIMIT_LENGTH, MOST_BYTES_IN_LOOP)
         try:

@@ -85,7 +85,7 @@ class ThreadSubmitter(Recipient):
         """Let the caller await a batch."""
         batch.waiter = None
         self._waiter = held_lock()
-        if batch.is_done:  # a thread that has seen the waiter just now does not call the loop
+        if batch.is_done:  # a thread that has just seen the waiter does not call the loop
             self.settle(batch)
             return
         (operation,) = batch.operations

@@ -105,7 +105,7 @@ def add(path: str) -> None:
     """
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=load_vfs())
     try:
-        # Before the first read: then SQLite locks out every other connection, idle ones included.
+        # Set this before the first read: then SQLite locks out every other connection, also idle ones.
         for pragma in ("locking_mode = EXCLUSIVE", "checksum_verification = OFF", "synchronous = FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         reserve(connection)

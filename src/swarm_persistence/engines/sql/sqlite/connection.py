@@ -72,7 +72,7 @@ def open_connection(
 
     """
     connection = _connect(path, access, settings.vfs, busy_handler)
-    # A checkpoint without the VFS would leave pages without their checksums, and the last one to close makes one.
+    # A checkpoint without the VFS would write pages without checksums, and the last connection to close runs one.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
         are_kept = checksums.are_kept(connection)
@@ -81,14 +81,14 @@ def open_connection(
     except BaseException:
         connection.close()
         raise
-    # Without locks, SQLite reads through another VFS: there, nothing is verified.
+    # Without locks, SQLite reads through another VFS, which verifies nothing.
     if (are_kept or settings.checksums) and access is not Access.READ_LOG_IN_MEMORY:
         connection.close()
         connection = _connect(path, access, checksums.load_vfs(), busy_handler)
         checksums.reserve(connection)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     connection.convert_binding = _moment
-    # Else SQLite plans a statement anew for other values, at several times its cost, and finds the same plan.
+    # Otherwise SQLite replans a statement for other values, at several times its cost, and finds the same plan.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     # Pragmas belong to the connection, not to the file.
     for pragma, value in (

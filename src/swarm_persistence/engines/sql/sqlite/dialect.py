@@ -47,5 +47,5 @@ class SqliteDialect(Dialect):
 
     def limit(self, mark: str) -> str:
         """Return the LIMIT clause."""
-        # A sum, not the placeholder alone: SQLite would plan a claim again for each value, at four times its cost.
+        # A sum, not a bare placeholder: SQLite would replan a claim for each value, at four times its cost.
         return f"LIMIT {mark} + 0"

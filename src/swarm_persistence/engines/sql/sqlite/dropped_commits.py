@@ -24,16 +24,16 @@ def report_dropped_commits(connection: apsw.Connection, path: str, *, is_refused
     """
     if not _count(connection, path)[0]:
         return
-    # Another process may have committed between the two looks of which a count consists.
+    # A count takes two reads, between which another process may have committed.
     connection.execute("BEGIN IMMEDIATE").fetchall()
     try:
         with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=connection.open_vfs)) as other:
-            other.execute("PRAGMA schema_version").fetchall()  # lets it read the index of the log
+            other.execute("PRAGMA schema_version").fetchall()  # makes SQLite read the index of the log
             dropped, frame = _count(other, path)
     finally:
         connection.execute("ROLLBACK").fetchall()
     if dropped > 1 and is_refused:
-        # To close the last connection would move the log into the file, and delete it.
+        # Closing the last connection would checkpoint the log and delete it.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         raise DatabaseError(
             f"{path!r}: its log is damaged at frame {frame + 1}, and SQLite would drop {dropped} commits behind it; "
@@ -54,6 +54,6 @@ def _count(connection: apsw.Connection, path: str) -> tuple[int, int]:
     log = Path(f"{path}-wal")
     behind = commits_behind(log, frame)
     if behind and not frame and is_in_database(log, Path(path)):
-        # A process was killed as it was emptying the log after a checkpoint, and others still have the file open.
+        # A process was killed while it truncated the log after a checkpoint, and others have the file open.
         return 0, 0
     return behind, frame

@@ -98,7 +98,7 @@ class SqliteEngine(FollowingEngine):
         self._is_open = False
         self._is_closing = False
         self._access = Access.WRITE
-        # Kept: each deferred operation would hold a bound method of its own.
+        # Bound once: otherwise each deferred operation would hold a bound method of its own.
         self._compile_write = self._compiler.write
         self._compile_read = self._statements_of_read
 
@@ -109,7 +109,7 @@ class SqliteEngine(FollowingEngine):
         try:
             await asyncio.to_thread(self.start, must_exist=must_exist)
         except asyncio.CancelledError:
-            self.abandon()  # the thread goes on opening; what it opens must not stay open
+            self.abandon()  # the thread continues, and must not leave the file open
             raise
 
     def for_schema(self, schema: str) -> Engine:
@@ -145,7 +145,7 @@ class SqliteEngine(FollowingEngine):
     def deliver(self, steps: Sequence[Step], on_abandoned: OnAbandoned) -> Awaitable[list[Any]]:
         writing, kind = self._submitters[_get_running_loop()][0], partial(Delivery, on_abandoned=on_abandoned)
         submitted = writing.submit(kind, self._compile_write, steps)
-        # One that this loop's own thread may run delivers its outcome by itself.
+        # An operation that may run in this loop's thread delivers its outcome by itself.
         return delivered(submitted, on_abandoned) if asyncio.isfuture(submitted) else submitted
 
     def read(self, read: Read[T]) -> Awaitable[T]:
@@ -171,7 +171,7 @@ class SqliteEngine(FollowingEngine):
                 self._sessions.discard(session)
                 raise
             session.opened()
-            # Of commits while it waited: from now on there are none, and it may keep the writer from polling.
+            # Poll for what was committed during the wait: a session may keep the writer from polling.
             self._writer.poll()
             return session
 
@@ -198,7 +198,7 @@ class SqliteEngine(FollowingEngine):
         try:
             opened: SqliteSession = await operation.future
         except asyncio.CancelledError:
-            # It may be open, or about to be, and has no other owner. The answer may find the loop closed.
+            # The transaction may be open, or about to be, without another owner; the loop may be closed by then.
             session.abandon()
             raise
         return opened
@@ -279,7 +279,7 @@ class SqliteEngine(FollowingEngine):
         self.abandon()
         try:
             await asyncio.to_thread(self._join)
-        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+        except RuntimeError:  # at interpreter exit, no thread can start
             self._join()
 
     def abandon(self) -> None:
@@ -361,7 +361,7 @@ class SqliteEngine(FollowingEngine):
         schema_version.open_schema(connection, is_migrating=self.settings.migrate)
         skip_numbers_of_another_boot(connection)
         if self.settings.checksums:
-            # Another process may have made the file at the same moment, without them.
+            # Another process may have created the file at the same time, without checksums.
             open_connection(self.path, self.settings, self._busy_handler, is_reader=True).close()
 
     def _open_reader(self, busy_handler: BusyHandler) -> apsw.Connection:

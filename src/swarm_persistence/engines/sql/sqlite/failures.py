@@ -119,7 +119,7 @@ def _exhausted_descriptors() -> str | None:
     """Return which limit of open files is reached, if any; SQLite reports that like a missing file."""
     taken: list[int] = []
     try:
-        # The connection that has failed had several, and has given them back.
+        # The failed connection has closed the descriptors that it had.
         while len(taken) < _DESCRIPTORS_AT_ONCE:
             taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:

@@ -87,7 +87,7 @@ def resolve(path: str | os.PathLike[str]) -> str:
     real = os.path.realpath(_require_utf_8(name))
     if os.path.islink(real):
         raise DatabaseError(f"{real!r} cannot be followed: Too many levels of symbolic links")
-    length = len(_require_utf_8(real).encode())  # a link, or this directory, may lead to any bytes
+    length = len(_require_utf_8(real).encode())  # the path may resolve to bytes that are not UTF-8
     # Refused here: SQLite would make the file, and then find that its journal cannot have a name.
     longest = int(apsw.vfs_details()[0]["mxPathname"]) - len("-journal")
     if length > longest:
@@ -108,8 +108,8 @@ def inspect(path: str, timeout: float, vfs: str | None = None) -> Inspection:
 
     """
     try:
-        journal_bytes = _size_of(f"{path}-journal")  # the longest of the names that SQLite needs
-        # The log before the file: another process that is making the file fills it before there is a log.
+        journal_bytes = _size_of(f"{path}-journal")  # the longest name that SQLite needs
+        # Check the log before the file: another process that creates them writes the file first.
         log_bytes = _size_of(f"{path}-wal")
         info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -121,7 +121,7 @@ def inspect(path: str, timeout: float, vfs: str | None = None) -> Inspection:
     if not stat.S_ISREG(info.st_mode):
         return _refusal(FileState.NO_DATABASE, f"{path!r} is a device, a pipe or a socket; give the path of a file")
     if info.st_size == 1:
-        return _not_a_database(path)  # SQLite would take it for empty
+        return _not_a_database(path)  # SQLite would treat it as empty
     if not info.st_size:
         return _without_content(path, FileState.EMPTY, log_bytes)
     if not os.access(path, os.R_OK):
@@ -146,7 +146,7 @@ def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: boo
     except (apsw.CorruptError, apsw.NotADBError):
         alone = None  # perhaps only torn: by another process that is just writing, or by a power cut that a log mends
     if alone is not None and (alone.state is FileState.FOREIGN or not has_log):
-        # The id of a database of ours is in its first page from its first transaction on: no log can bring it.
+        # The first transaction writes our application id into the first page, so a log cannot add it.
         return alone
     access = Access.READ if has_log else Access.READ_FILE_ALONE
     if has_log and not is_writable(path):
@@ -177,7 +177,7 @@ def _inspect_with_access(path: str, access: Access, timeout: float, vfs: str | N
     connection = connect(path, access, vfs=vfs)
     try:
         connection.set_busy_timeout(busy_milliseconds(timeout))
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # which needs a lock that a reader cannot have
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a reader cannot lock for a checkpoint
         connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
         objects: int = connection.execute("SELECT count(*) FROM sqlite_schema").get

@@ -67,7 +67,7 @@ class Writer:
         self._open_connection = open_connection
         self._translate = translate
         self._inbox: deque[Batch | Poll | None] = deque()
-        # Held by the thread that leads: it uses the connection, and takes from the inbox.
+        # Held by the leader, the thread that uses the connection and takes batches from the inbox.
         self._lead = threading.Lock()
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -92,12 +92,12 @@ class Writer:
 
     def lead(self, batch: Batch) -> None:
         """Take a batch, and run it in the calling thread if no thread leads at this moment."""
-        # Mostly nothing else waits: then the batch is a group of its own, and is not looked for in the inbox.
+        # Mostly nothing else waits: then the batch is a group by itself, and skips the inbox.
         is_alone = not self._inbox and self._lead.acquire(blocking=False)
         if not is_alone:
             self._inbox.append(batch)
             if not self._lead.acquire(blocking=False):
-                # The leader looks again after it has let go.
+                # The leader checks the inbox again after it has released the lock.
                 if self._is_over:
                     self._refuse_the_rest()
                 return
@@ -229,7 +229,7 @@ class Writer:
             operation.following()
 
     def _refuse_the_rest(self) -> None:
-        # A sender either sees `_is_over`, or has its batch refused here: none waits forever.
+        # A sender either sees `_is_over`, or its batch is refused here: no sender waits forever.
         while True:
             try:
                 batch = self._inbox.popleft()
@@ -257,14 +257,14 @@ class GroupCommit(WriterConnection):
         If another process holds the write lock and this must not wait, returns the batches unrun.
         """
         while batches:
-            # Nothing is done for a caller that was cancelled by now.
+            # Skip the operations of callers that were cancelled by now.
             operations = [
                 each
                 for batch in batches
                 for each in batch.operations
                 if each.error is None and not each.future.cancelled()
             ]
-            # The first to be over: they come in the order of their submission.
+            # The earliest deadline, as batches are in the order of their submission.
             deadline = batches[0].deadline if may_wait else 0.0
             self.busy_handler.wait = LockWait(deadline, partial(_is_any_wanted, operations))
             try:
@@ -366,7 +366,7 @@ class GroupCommit(WriterConnection):
         except (apsw.ConstraintError, apsw.TooBigError):
             if puts is not None:
                 self._puts_until_attempt = self._puts_left_out = min(2 * self._puts_left_out, _MOST_PUTS_LEFT_OUT)
-            return False  # One row's fault: in a transaction, each fails or succeeds alone.
+            return False  # One row is to blame: run each in the transaction, where it fails or succeeds alone.
         except apsw.Error as error:
             if not is_open_outcome(error):
                 raise
@@ -419,7 +419,7 @@ class GroupCommit(WriterConnection):
         try:
             outcomes = bulk.add(self.cursor, rows)
         except BaseException as error:
-            # Which rows are in is not known: undo them all.
+            # It is unknown which rows were added: undo them all.
             self.roll_back()
             _fail(inserts, self.translate(error))
         else:

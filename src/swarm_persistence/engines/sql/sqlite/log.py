@@ -98,7 +98,7 @@ def is_in_database(path: Path, database: Path) -> bool:
                 committed.update(places)
                 places.clear()
         page_size = int.from_bytes(log.read(8, 4))
-        # A checkpoint fills in the checksums there.
+        # The page's checksum is written only by a checkpoint.
         content = page_size - (file.read(_RESERVED_AT, 1) or b"\0")[0]
         return all(
             log.read(offset, content) == file.read((page - 1) * page_size, content)

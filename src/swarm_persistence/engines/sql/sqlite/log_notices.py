@@ -69,7 +69,7 @@ class LogNotices:
         with self._lock:
             if self.is_active or self._is_closed or _inotify is None:
                 return
-            # All instances may be in use, or the log may stand where no path leads: regular polls do without.
+            # All inotify instances may be in use, or the log may have no path; regular polls remain.
             with suppress(OSError):
                 self._watch = _inotify.watch(self._path)
                 threading.Thread(
@@ -95,7 +95,7 @@ class LogNotices:
                 time.sleep(pause)
         finally:
             with self._lock:
-                if self._watch is watch:  # else another thread has begun
+                if self._watch is watch:  # otherwise another thread has started
                     self._watch = None
             os.close(watch.descriptor)
 

@@ -69,7 +69,7 @@ def check_rows(copy: apsw.Connection, name: str, counts: Mapping[str, int], stop
     if copied != counts:
         raise _damaged(name, f"{dict(counts)} rows were to be copied, and {copied} are there")
     if status(copy).version != LATEST:
-        return  # its rows are read back once its schema is brought up to date
+        return  # its rows are decoded after its schema is migrated
     for table in TABLES:
         decode = codec_of(table.model).decode
         text = f"SELECT {listed(table.record_names)} FROM {table.name}"

@@ -110,9 +110,9 @@ def _create(path: str) -> None:
 def _make_empty(path: str) -> None:
     if sys.platform == "linux":
         try:
-            # Without a descriptor: another thread may have the file open by the time that ours is closed.
+            # Without a descriptor: closing it would drop the locks of a thread that has opened the file meanwhile.
             os.mknod(path, stat.S_IFREG | _MODE_OF_NEW_FILE)
             return
         except PermissionError:
-            pass  # a sandbox that allows no mknod; if it is the directory's mode, the next call says so
+            pass  # a sandbox may forbid mknod; if the directory is not writable, the next call reports it
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _MODE_OF_NEW_FILE))

@@ -122,7 +122,7 @@ def _overwrite(connection: apsw.Connection, path: str, vfs: str | None) -> None:
             while not copy.done:
                 copy.step(_PAGES_A_STEP)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    # No other connection uses them as long as this one holds the file, which works without them.
+    # No other connection uses log and index while this one locks the file, and this one needs neither.
     for suffix in ("-shm", "-journal"):
         with suppress(FileNotFoundError):
             os.unlink(f"{connection.filename}{suffix}")

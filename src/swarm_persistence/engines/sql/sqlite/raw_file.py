@@ -66,7 +66,7 @@ def open_if_exists(path: Path) -> RawFile | None:
         except apsw.CantOpenError:
             if not path.exists():
                 return None
-            # It may have been made since: only an attempt that fails again and again has another cause.
+            # It may have been created since; a repeated failure has another cause.
     return RawFile(path)
 
 
@@ -120,7 +120,7 @@ def held(path: Path) -> Iterator[None]:
     except apsw.CantOpenError:
         yield
         return
-    if flags[1] & apsw.SQLITE_OPEN_READONLY:  # SQLite's answer where it cannot write; such a file gives no lock
+    if flags[1] & apsw.SQLITE_OPEN_READONLY:  # SQLite's answer where it cannot write: no lock can be acquired
         file.xClose()
         yield
         return

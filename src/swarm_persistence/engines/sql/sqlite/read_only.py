@@ -94,7 +94,7 @@ def _cut_hole_at_end(file: Path) -> None:
 
 def _parts_with_data(descriptor: int) -> Iterator[tuple[int, int]]:
     end = 0
-    with suppress(OSError):  # there are no data behind the last ones
+    with suppress(OSError):  # there is no data after this offset
         while True:
             start = os.lseek(descriptor, end, os.SEEK_DATA)
             end = os.lseek(descriptor, start, os.SEEK_HOLE)

@@ -103,7 +103,7 @@ def boot_id() -> str:
     """Return a text that identifies this boot of the machine."""
     with suppress(OSError):
         return _BOOT_ID.read_text().strip()
-    # When it was started, to the minute. A clock that was set looks like another start, and costs some numbers.
+    # The minute of the boot. A clock change looks like another boot, and skips some numbers.
     return str(round((time.time() - time.monotonic()) / 60))
 
 

@@ -49,7 +49,7 @@ class SqliteSession:
         self._deadline = 0.0
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._end_lock = threading.Lock()
-        # Guards the connection, which the writer's thread uses, and for short statements the caller's.
+        # Guards the connection, which the writer's thread uses, and the caller's thread for short statements.
         self._connection_lock = threading.Lock()
         self._sent = self._served = 0
         self._is_slow = longest_stay <= 0
@@ -87,7 +87,7 @@ class SqliteSession:
         try:
             self._send(Action(future, action=self._end_by_rollback))
         except StorageError:
-            future.set_result(None)  # It has ended by itself: the work is undone.
+            future.set_result(None)  # It has ended by itself, and was rolled back.
         return future
 
     def abandon(self, reason: str = "no reference to it was left") -> None:
@@ -140,7 +140,7 @@ class SqliteSession:
             self._run_operation(operation)
             self._is_slow = time.monotonic() - start > self._longest_stay
             if self._is_over:
-                self._inbox.put(None)  # lets the writer's thread go on
+                self._inbox.put(None)  # resumes the writer's thread
             return True
         finally:
             self._connection_lock.release()
@@ -216,7 +216,7 @@ class SqliteSession:
             self.failure = failure
 
     def _refuse_the_rest(self) -> None:
-        # Nothing is added any more: `_send` sees that it is over.
+        # Nothing is added from now on, as `_send` sees that it is over.
         while not self._inbox.empty():
             batch = self._inbox.get()
             if batch is None:

@@ -58,7 +58,7 @@ class SqliteStatementCompiler(StatementCompiler):
         self._puts = cache(lambda table: Puts(table, self.sql))
         self._upkeep: dict[Upkeep[Any], UpkeepStatement] = {}
         self._alike_changes = lru_cache(_TEMPLATES_KEPT)(lambda prepared: alike_change(dialect, prepared.template()))
-        # A time has no text of its own here: the connection computes it as it binds it, as it does any value.
+        # A relative time needs no text of its own: it is computed when the value is bound.
         self._templates: Callable[[PreparedWrite], Sequence[Statement]] = lru_cache(_TEMPLATES_KEPT)(self._template)
 
     def insert_into(self, table: Table[Any]) -> tuple[NewInsert, BulkInsert]:
@@ -138,7 +138,7 @@ class SqliteStatementCompiler(StatementCompiler):
     def _small_get(self, table: Table[Any]) -> str:
         """Return the text that reads a row by its id, with null for the values of a large row."""
         text = self._gets[table.name]
-        # An octet_length stands in the row's header: no more of the row is read for it.
+        # SQLite takes an octet_length from the row's header, without reading the value.
         are_small = {
             "value": f"octet_length(value) <= {MOST_BYTES_IN_LOOP}"
             f" AND coalesce(octet_length(data), 0) <= {MOST_BYTES_IN_LOOP}",

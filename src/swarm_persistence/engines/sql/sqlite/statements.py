@@ -69,7 +69,7 @@ class BulkInsert:
                 # SQLite numbers the rows of one statement one after the other.
                 results += range(last - size + 1, last + 1)
             except (apsw.ConstraintError, apsw.TooBigError):
-                # One row's fault. SQLite has undone the statement; row by row, each fails or succeeds alone.
+                # One row is to blame, and SQLite has undone the statement: add the rows one by one.
                 results += [self._add_alone(cursor, row) for row in chunk]
             except apsw.Error as error:
                 if not cursor.connection.in_transaction:

@@ -117,7 +117,7 @@ class Batch(msgspec.Struct, eq=False):
         if self.is_done or waiter.acquire(timeout=seconds):
             return True
         self.waiter = None
-        # A thread that has seen the waiter just now does not call the loop.
+        # A thread that has just seen the waiter does not call the loop.
         return self.is_done
 
 
@@ -226,8 +226,8 @@ class Submitter(Recipient):
         is_skipped = is_single and self._skipped > 0
         self._skipped -= is_skipped
         if not is_single or self._is_busy:
-            self._flush_soon()  # with the others of this tick
-        # One caller after the other: there is nothing to collect, and at least a tick to save.
+            self._flush_soon()  # sent with the others of this tick
+        # Callers run one after another: there is nothing to collect, and this saves at least a tick.
         elif is_skipped or self._lead is None or deferred is not None or are_large(operation.statements):
             self.flush()
         else:
@@ -285,7 +285,7 @@ class Submitter(Recipient):
     def _admit(self) -> None:
         while self._deferred and self._size < _MOST_OPERATIONS:
             call = self._deferred.popleft()
-            # Also one whose caller was cancelled: it is skipped by the receiver, and settled like all others.
+            # Include those of cancelled callers: the receiver skips them, and they are settled like all others.
             try:
                 self.submit(*call)
             except Exception as error:
@@ -358,7 +358,7 @@ class Submitter(Recipient):
         is_done = waiter.acquire(blocking=False)
         if not is_done:
             batch.waiter, self._waiter = None, held_lock()
-            is_done = batch.is_done  # a thread that has seen the waiter just now does not call the loop
+            is_done = batch.is_done  # a thread that has just seen the waiter does not call the loop
         if is_done:
             self._note_led(batch, start)
         else:
@@ -447,7 +447,7 @@ class Submitter(Recipient):
         if batch.wait(_LONGEST_YIELD_SECONDS):
             self.settle(batch)
         else:
-            self._is_busy = False  # It waits for something else than for us.
+            self._is_busy = False  # The loop is waiting for something other than our batches.
         self._yielded_seconds += time.monotonic() - start
 
 

@@ -18,10 +18,10 @@ def unreadable(cursor: apsw.Cursor, statement: TextStatement, error: UnicodeDeco
     if isinstance(statement, RecordsStatement):
         return _unreadable(cursor, table, f"({statement.text})", statement.values, error)
     if isinstance(statement, ClaimStatement):
-        # It has changed them last, in this transaction.
+        # The statement has changed these rows last, in this transaction.
         latest = f"{table.name} WHERE {CHANGE_NUMBER} = (SELECT max({CHANGE_NUMBER}) FROM {table.name})"
         return _unreadable(cursor, table, latest, (), error)
-    # It gives some columns only: search the whole table for the bytes that could not be decoded.
+    # The statement returns some columns only: search the whole table for the undecodable bytes.
     holds = f"{table.name} WHERE ? IN ({', '.join(_blobs(table))})"
     return _unreadable(cursor, table, holds, (bytes(error.object),), error)
 

@@ -45,7 +45,7 @@ class Candidates(msgspec.Struct, frozen=True):
             columns = f"CASE {size} WHEN ? THEN vec_distance_L2({field}, ?) END AS distance, NULL AS cosine"
             values: tuple[Any, ...] = (len(self.vector), self.vector)
         else:
-            # By a blob of zeros, the distance is the vector's length.
+            # The distance to a zero vector is the vector's length.
             columns = (
                 f"CASE {size} WHEN ? THEN vec_distance_L2({field}, ?) END AS distance, "
                 f"CASE {size} WHEN ? THEN vec_distance_cosine({field}, ?) END AS cosine"

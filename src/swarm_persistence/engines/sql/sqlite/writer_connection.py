@@ -206,7 +206,7 @@ class WriterConnection:
         # The group may have had no time to wait for another process, and this must not fail for that.
         self.busy_handler.wait = LockWait()
         with suppress(DatabaseError, apsw.Error):
-            # What was left behind in the log would come back after a crash, were it not overwritten.
+            # Frames left in the log would be applied after a crash unless they are overwritten.
             self.prepare()
             self.begin()
             self.cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -221,7 +221,7 @@ class WriterConnection:
             try:
                 self.cursor.execute("ROLLBACK")
             except apsw.Error:
-                self._is_spoiled = True  # what is open in it ends when it is closed
+                self._is_spoiled = True  # closing it ends its open transaction
 
     def _reopen(self) -> None:
         """Open another connection before closing the failed one, so that the file stays locked."""
@@ -314,7 +314,7 @@ class FileIdentity:
     def damaged(self, finding: str) -> DatabaseError:
         """Return the error for damage in the file or its log; every later call is refused with it."""
         self.is_wrong = True
-        # Truncated data does not come back: this is final.
+        # Truncated data cannot be recovered, so this is final.
         self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
         return DatabaseError(self._damage)
 
@@ -537,7 +537,7 @@ def path_status(path: str) -> Callable[[], PathStatus]:
 
     def by_statx() -> PathStatus:
         if statx(*arguments):
-            return _by_lstat(path)  # which raises; or an old kernel, or a sandbox, does not know the call
+            return _by_lstat(path)  # let it raise; or an old kernel, or a sandbox, lacks the call
         return unpack(buffer)
 
     return by_statx

@@ -160,7 +160,7 @@ UP = (
       (left(metric_type, 200) NULLS FIRST, agent_id NULLS FIRST, left(unit, 200) NULLS FIRST, timestamp NULLS FIRST,
        value NULLS FIRST, sequence)
     """,
-    # Before the statement adds its first row, and so before it takes its first number.
+    # Runs before the statement inserts its first row, and so before it draws its first number.
     """
     CREATE FUNCTION {schema}.append_in_turn() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

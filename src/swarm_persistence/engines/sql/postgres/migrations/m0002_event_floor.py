@@ -6,7 +6,7 @@ version 1 that is connected works on, and raises the floor by its deletions, too
 
 UP = (
     "CREATE TABLE {schema}.event_floor (number bigint NOT NULL)",
-    # Of an empty log, all events were deleted. Of another one, the last event is mostly there: what is deleted is old.
+    # In an empty log, all events were deleted; in another one, the last event mostly remains.
     """
     INSERT INTO {schema}.event_floor (number)
     SELECT CASE

@@ -5,7 +5,7 @@ that calls it does not. Code of version 2 works on beside it.
 """
 
 UP = (
-    # Waits for a row that another transaction holds, but not for long: the caller then does each task alone.
+    # The wait for a locked row is short: after a timeout, the caller handles each task alone.
     """
     CREATE FUNCTION {schema}.meet_dependencies(completed text[]) RETURNS bigint LANGUAGE plpgsql AS $$
     DECLARE

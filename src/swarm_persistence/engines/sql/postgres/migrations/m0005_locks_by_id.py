@@ -9,7 +9,7 @@ from swarm_persistence.engines.sql.postgres.id_locks import MOST_IDS, common_loc
 _RELATION = "TG_RELID::bigint"
 
 UP = (
-    # The count is that of this transaction, and goes back with a savepoint as its locks do.
+    # The count is local to the transaction, and a rollback to a savepoint restores it, as it releases the locks.
     f"""
     CREATE FUNCTION {{schema}}.end_alone() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -39,7 +39,7 @@ UP = (
     WHEN (NEW.status IN ('completed', 'failed', 'cancelled'))
     EXECUTE FUNCTION {schema}.end_alone()
     """,
-    # The turn of earlier versions to look for links: their code takes it alone.
+    # The lock that earlier versions take exclusively to search for links.
     """
     CREATE FUNCTION {schema}.share_turn() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

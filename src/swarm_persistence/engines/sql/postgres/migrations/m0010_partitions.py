@@ -29,7 +29,7 @@ _TABLES = (
       period text NOT NULL CHECK (period IN ('day', 'week', 'month'))
     )
     """,
-    # A partition that has not begun yet is there so that the next period can begin at once.
+    # A partition is created in advance, so that the next period can begin at once.
     """
     CREATE TABLE {schema}.partitions (
       name text PRIMARY KEY,

@@ -44,7 +44,7 @@ UP = (
     """,
     "CREATE INDEX tasks_pending ON tasks (priority DESC, created_at) WHERE status = 'pending'",
     "CREATE INDEX tasks_by_agent ON tasks (assigned_to, created_at)",
-    # AUTOINCREMENT: a sequence that a reader has seen is never given again, whatever is deleted.
+    # AUTOINCREMENT: a sequence is never assigned again after a deletion, as a reader may have seen it.
     """
     CREATE TABLE events (
       sequence INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -23,7 +23,7 @@ _MESSAGE_INDEXES = (
 UP = (
     *_LATER_COLUMNS,
     "UPDATE tasks SET change_number = sequence",
-    # The number of a deleted row must not be given again: a reader may have seen it.
+    # The number of a deleted row must not be assigned again: a reader may have seen it.
     "CREATE TABLE change_floor (number INTEGER NOT NULL) STRICT",
     "INSERT INTO change_floor (number) VALUES (0)",
     """
@@ -68,7 +68,7 @@ UP = (
     "CREATE INDEX tasks_changed ON tasks (change_number)",
     "CREATE INDEX agents_by_heartbeat ON agents (status, heartbeat)",
     "CREATE UNIQUE INDEX events_by_key ON events (idempotency_key) WHERE idempotency_key IS NOT NULL",
-    # AUTOINCREMENT: a place that a reader has seen is never given again, whatever is deleted.
+    # AUTOINCREMENT: a sequence is never assigned again after a deletion, as a reader may have seen it.
     """
     CREATE TABLE arrived_messages (
       sequence INTEGER PRIMARY KEY AUTOINCREMENT,

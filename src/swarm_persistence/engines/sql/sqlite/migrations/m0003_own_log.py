@@ -28,7 +28,7 @@ UP = (
     CREATE VIEW schema_migrations AS
     SELECT {NO_VERSION_OF_OURS} AS version, 'see swarm_migrations' AS name, 0 AS applied_at
     """,
-    # The first index that the crate makes: without this view, it makes nine of them before an error stops it.
+    # Named like the first index that the crate creates: without this view, it creates nine before an error stops it.
     "DROP INDEX IF EXISTS idx_agents_status",
     "CREATE VIEW idx_agents_status AS SELECT 'stops a program that would index agents as its own' AS purpose",
 )

@@ -5,7 +5,7 @@ Code of versions 2 and 3 that has the file open works on, and raises the floor b
 
 UP = (
     "CREATE TABLE event_floor (number INTEGER NOT NULL) STRICT",
-    # Of an empty log, all events were deleted. Of another one, the last event is mostly there: what is deleted is old.
+    # In an empty log, all events were deleted; in another one, the last event mostly remains.
     """
     INSERT INTO event_floor (number)
     SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)

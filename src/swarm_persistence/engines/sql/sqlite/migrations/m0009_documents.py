@@ -25,7 +25,7 @@ UP = (
     "CREATE INDEX documents_by_label ON documents (label, id) WHERE label IS NOT NULL",
     "CREATE INDEX documents_expiring ON documents (expires_at) WHERE expires_at IS NOT NULL",
     "CREATE INDEX documents_changed ON documents (change_number)",
-    # The number of a deleted row must not be given again: a reader may have seen it.
+    # The number of a deleted row must not be assigned again: a reader may have seen it.
     """
     CREATE TRIGGER documents_deleted AFTER DELETE ON documents BEGIN
       UPDATE change_floor SET number = OLD.change_number WHERE number < OLD.change_number;

@@ -12,7 +12,7 @@ UP = (
       sequence INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID
     """,
-    # The words come split and folded: for this tokenizer, all that may be in one is part of it.
+    # The words are split and case-folded already, so the tokenizer must not split them further.
     """
     CREATE VIRTUAL TABLE document_words USING fts5(
       words, content='', contentless_delete=1, detail=none, tokenize="ascii tokenchars '_'"

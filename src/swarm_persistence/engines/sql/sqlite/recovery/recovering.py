@@ -149,7 +149,7 @@ class _Recovery:
             rows = [row.values for row in source.rows(shape) if row.reason is None]
             if rows:
                 self._target.replace_all(shape, rows)
-        # Those of lost rows included.
+        # Include the numbers of lost rows.
         highest = {name: max([source.highest[name], *evidence[name].rows]) for name in self._records}
         stated = self._stated_sequences(source)
         is_unnumbered = source.lacks("event_floor") and not highest[EVENTS.name]

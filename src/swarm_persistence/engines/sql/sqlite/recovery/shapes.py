@@ -62,7 +62,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 def _fits(column: ShapeColumn, value: Value) -> bool:
     if column.is_rowid:
-        return value is None or isinstance(value, int)  # SQLite writes a null there, and reads past it
+        return value is None or isinstance(value, int)  # SQLite stores null in its place, and ignores it
     return column.is_nullable if value is None else isinstance(value, column.types)
 
 

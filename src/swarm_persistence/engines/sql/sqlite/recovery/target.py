@@ -60,7 +60,7 @@ class Target:
         table, key, doubtful = shape.table, _rowid_of(shape), self._misnumbered[shape.table]
         right = {id: rowid for rowid, id in rows.items() if id in doubtful}
         for id, rowid in right.items():
-            # Out of the way first: two rows may swap their numbers.
+            # Move them to free numbers first, as two rows may swap theirs.
             self._execute(f"UPDATE {table} SET {key} = ? WHERE id = ?", (-1 - rowid, id))
         for id, rowid in right.items():
             if not self._execute(f"SELECT 1 FROM {table} WHERE {key} = ?", (rowid,)):
@@ -112,7 +112,7 @@ class Target:
         key = _rowid_of(shape)
         if self.connection.execute(f"SELECT 1 FROM {shape.table} WHERE {key} = ?", (values[key],)).fetchall():
             self._misnumbered[shape.table].add(values["id"])
-            values = {**values, key: None}  # behind all others, until `renumber` knows better
+            values = {**values, key: None}  # behind all others, until `renumber` corrects it
         marks = ", ".join("?" * len(values))
         text = f"INSERT INTO {shape.table} ({listed(values)}) VALUES ({marks})"
         self.connection.execute(text, tuple(values.values())).fetchall()
