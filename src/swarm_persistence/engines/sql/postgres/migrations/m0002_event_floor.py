@@ -1,7 +1,7 @@
-"""Version 2: the place of the last event is known after it was deleted.
+"""Version 2: the position of the last event stays known after its deletion.
 
-The number that the sequence gave out last does not tell: an event that was rolled back has used up one as well. Code of
-version 1 that is connected works on, and raises the floor by its deletions, too.
+The sequence's last number does not give it: an insert that was rolled back has used a number, too. Connected code of
+version 1 keeps working, and its deletions raise the floor as well.
 """
 
 UP = (

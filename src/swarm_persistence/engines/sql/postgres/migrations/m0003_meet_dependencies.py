@@ -1,7 +1,7 @@
-"""Version 3: one statement completes many tasks, and lets those that wait for them go on.
+"""Version 3: one statement completes many tasks and unblocks their dependents.
 
-The function's own statements see all that was committed before the completed tasks were locked, which the statement
-that calls it does not. Code of version 2 works on beside it.
+The statements within the function see everything that was committed before the completed tasks were locked; the
+statement that calls it does not. Code of version 2 keeps working.
 """
 
 UP = (

@@ -1,7 +1,8 @@
-"""Version 4: pending and ready tasks come by priority and arrival, so their indexes hold no time of creation.
+"""Version 4: pending and ready tasks are sorted by priority and arrival, so their indexes no longer contain
+`created_at`.
 
-Each new index is there before the old one goes. Code of versions 1 to 3 works on. It orders tasks of one priority by
-`created_at`, as ever, and no index does so any more: each of its claims looks at all ready tasks of the highest
+Each new index is built before the old one is dropped. Code of versions 1 to 3 keeps working. It sorts tasks of one
+priority by `created_at`, which no index supports any more: each of its claims reads all ready tasks of the highest
 priority.
 """
 

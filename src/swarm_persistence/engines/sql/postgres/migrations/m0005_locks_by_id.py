@@ -1,7 +1,8 @@
-"""Version 5: what ends a task locks its id, and nothing locks a table.
+"""Version 5: ending a task locks its id; no statement locks a table.
 
-Code of earlier versions works on beside it: it ends tasks under the same trigger. It still locks the whole table for a
-task whose dependency is not stored, and its looks for dependents take turns, which all new links share.
+Code of earlier versions keeps working: it ends tasks under the same trigger. It still locks the whole table for a task
+whose dependency is not stored. Its searches for dependents exclude each other by a lock, which writers of new links
+share.
 """
 
 from swarm_persistence.engines.sql.postgres.id_locks import MOST_IDS, common_lock, lock_of

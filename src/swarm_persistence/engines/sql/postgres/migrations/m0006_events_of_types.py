@@ -1,6 +1,6 @@
-"""Version 6: readers of the log that ask for some types find these along their arrivals.
+"""Version 6: an index of events by type and arrival, for readers of the log that filter by type.
 
-Older code works on beside it, and is faster by it where it asks for one type.
+Older code keeps working, and is faster where it filters by one type.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex

@@ -1,7 +1,7 @@
-"""Version 7: one index of the pending tasks serves claims, and readers of those that are ready, blocked, or all.
+"""Version 7: one index of pending tasks serves claims and the lists of ready, blocked and pending tasks.
 
-There were two, with an entry in each for a ready task. And the planner could take that of all pending tasks for a
-claim, which then walked over the blocked ones. Code of earlier versions finds its rows along the new one as well.
+It replaces two, both of which had an entry for each ready task; for a claim, the planner could choose the one of all
+pending tasks, and walk over blocked ones. Code of earlier versions uses the new index as well.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex

@@ -1,7 +1,7 @@
-"""Version 8: one statement fails or cancels many tasks that no other task waits for.
+"""Version 8: one statement fails or cancels many tasks that have no dependents.
 
-The function's own statement sees all links that were stored before the task was locked. Code of earlier versions works
-on beside it.
+The statement within the function sees all links that were stored before the task was locked. Code of earlier versions
+keeps working.
 """
 
 UP = (

@@ -1,9 +1,8 @@
-"""Version 9: events and messages are stored side by side, and commit in any order.
+"""Version 9: events and messages are stored concurrently, and commit in any order.
 
-Code of earlier versions works on beside it, and its writes are as good as any. But a watcher of that code, of events
-or of messages (`watch_events`, `watch_messages`), a reader that goes by a place (`read_events`) and one that marks
-messages as read (`mark_messages_read`) can pass over what commits after a record of a higher number: upgrade these
-first.
+Code of earlier versions keeps working, and its writes are correct. But its watchers of events and messages
+(`watch_events`, `watch_messages`), its readers by sequence (`read_events`) and its `mark_messages_read` may miss a
+record that commits after one with a higher number: upgrade these first.
 """
 
 from swarm_persistence.engines.sql.postgres.arrivals import PLACES

@@ -1,14 +1,15 @@
-"""Version 10: what a schema needs to have its events, messages and metrics partitioned. None of them is, by this.
+"""Version 10: the functions and triggers by which events, messages and metrics can be partitioned; partitions nothing.
 
 A table is partitioned by its `sequence`, the order of arrival. Each period of time has a range of numbers that it
-cannot use up, and when a period is over, the sequence goes on at the beginning of the next range. So a period that
-begins late loses nothing: what arrives belongs to the one before. Each partition is made one period ahead.
+cannot use up; when the period is over, the sequence continues at the beginning of the next range. A period that begins
+late loses nothing: until then, rows go into the previous one. Each partition is created one period ahead.
 
-Ids and keys are unique within a partition by its own indexes. What is added in one partition is looked for in the
-others by a trigger. That misses nothing: all that insert hold a shared lock until they have committed, and a period
-begins under the exclusive one. So two transactions that are open at the same time add to the same partition.
+Within a partition, its own indexes keep ids and keys unique; a trigger searches the other partitions for those of a new
+row. It misses none: each insert holds a shared lock until it has committed, and a period begins under the exclusive
+one, so concurrent transactions insert into the same partition.
 
-Any role that stores may call the functions that make the next partition and begin it, which work as the schema's owner.
+Any role that stores records may call the functions that create and begin the next partition; they run as the schema's
+owner.
 """
 
 from swarm_persistence.engines.sql.postgres.arrivals import PLACES

@@ -1,7 +1,7 @@
-"""Version 11: one statement stores tasks that wait for others.
+"""Version 11: one statement stores tasks that have dependencies.
 
-The function's own statements see all that was committed before the dependencies were held, which the statement that
-calls it does not. Code of earlier versions works on beside it.
+The statements within the function see everything that was committed before the dependencies were locked; the statement
+that calls it does not. Code of earlier versions keeps working.
 """
 
 UP = (

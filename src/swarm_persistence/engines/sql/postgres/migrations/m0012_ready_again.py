@@ -1,13 +1,13 @@
-"""Version 12: an index of the ready tasks that have not been ready since they were stored.
+"""Version 12: an index of the tasks that became ready after they were stored.
 
-What claims leave behind in the index of ready tasks is walked over until VACUUM has cleared it, which an old snapshot
-prevents. A claim may begin where those before it have ended, if it finds by another index the tasks that have become
-ready since: those given back, retried or rewritten, delayed ones and those with dependencies. All others have become
-ready when they were stored, with a higher `sequence` than those before them. Code of earlier versions works on beside
-it.
+A claim walks over the dead entries that earlier claims have left in the index of ready tasks until VACUUM removes them,
+which an old snapshot prevents. A claim can begin where the previous ones have ended if another index finds the tasks
+that have become ready since: released, retried and rewritten ones, delayed ones, and those with dependencies. All
+others were ready when they were stored, with a higher `sequence` than earlier ones. Code of earlier versions keeps
+working.
 
-Its expressions are for this one search: the planner can neither take the index for another search, nor, for this one,
-another index, which leads over what is dead.
+The expressions of the index occur in this search only, so the planner uses it for no other one, and no other index,
+which would lead over dead entries, for this one.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex

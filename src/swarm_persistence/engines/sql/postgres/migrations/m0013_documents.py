@@ -1,6 +1,6 @@
 """Version 13: documents.
 
-Code of earlier versions works on beside it: it sees no documents.
+Code of earlier versions keeps working: it sees no documents.
 """
 
 UP = (

@@ -1,7 +1,7 @@
 """Version 14: events name a task and have metadata; messages have a priority, and the time when they were read.
 
-Code of earlier versions works on beside it. What it stores names no task, and has no metadata and the normal priority.
-What it marks as read has no `read_at`. It lists unread messages oldest first, as ever, and has them sorted.
+Code of earlier versions keeps working. What it stores names no task, and has no metadata and the normal priority. What
+it marks as read has no `read_at`. It lists unread messages oldest first, and has them sorted.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex

@@ -1,7 +1,7 @@
 """Version 15: records belong to a group and have tags; a task's key may be free once the task has ended.
 
-Code of earlier versions works on beside it. What it stores has no group and no tags, and keeps its key for ever. Of
-records that it rewrites, it leaves these as they are.
+Code of earlier versions keeps working. What it stores has no group and no tags, and keeps its key forever. It keeps
+those of records that it rewrites.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex, Part

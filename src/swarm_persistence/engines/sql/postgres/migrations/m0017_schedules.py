@@ -1,7 +1,7 @@
 """Version 17: schedules; tasks have a progress and its text.
 
-Code of earlier versions works on beside it. It fires no schedules, and leaves the progress of the tasks that it gives
-back or takes over as it was.
+Code of earlier versions keeps working. It fires no schedules, and leaves the progress of the tasks that it releases or
+takes over as it was.
 """
 
 UP = (

@@ -1,9 +1,9 @@
-"""Version 18: an index of the words of documents, for the collections that ask for one.
+"""Version 18: an index of the words of documents, for the collections that have one.
 
-Nothing is indexed when a document is written: a search first indexes what was changed since the last one, which it
-finds by the change numbers. So code of earlier versions works on beside it, and what it writes is found.
+Writing a document indexes nothing: a search first indexes what was changed since the previous one, which it finds by
+the change numbers. So code of earlier versions keeps working, and its documents are found.
 
-Documents are numbered in the order in which a put names them, for which a role needs a right to their sequence.
+Documents are numbered in the order in which a put names them, for which a role needs a privilege on their sequence.
 """
 
 UP = (

@@ -1,9 +1,8 @@
 """Version 19: limits of task types, concurrency keys, and the capabilities that a task requires.
 
-Code of earlier versions works on beside it. Its claims observe no limit, are not counted for one, and take
-tasks whatever capabilities they require. A task that newer code has claimed stays counted: it makes room when older
-code ends it or gives it back, and counts again when older code claims it. What older code stores has no key and
-requires no capabilities.
+Code of earlier versions keeps working. Its claims observe no limit, are not counted for one, and take tasks whatever
+capabilities they require. A task that newer code has claimed stays counted: it makes room when older code ends or
+releases it, and counts again when older code claims it. What older code stores has no key and requires no capabilities.
 """
 
 from swarm_persistence.engines.sql.postgres.migrations.migration import CreateIndex, DropIndex

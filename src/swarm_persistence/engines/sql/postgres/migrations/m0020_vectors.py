@@ -1,8 +1,8 @@
 """Version 20: copies of embeddings as arrays of numbers, for the functions of the extension `vector`.
 
-A search makes a copy, never a write. It counts as long as the document has the change number that it was made of; so
-code of earlier versions works on beside it. The function that forgets a deleted document's words is replaced, with no
-lock on the documents.
+A search makes the copies; writes do not. A copy is valid as long as the document has the change number of which it was
+made, so code of earlier versions keeps working. The function that deletes the index entries of a deleted document is
+replaced without locking the documents.
 """
 
 _FORGET = """

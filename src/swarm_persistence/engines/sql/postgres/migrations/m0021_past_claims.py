@@ -1,6 +1,6 @@
 """Version 21: the claims of a task that have ended.
 
-Code of earlier versions works on beside it. A claim that it ends is not listed, and it leaves the list as it is. The
+Code of earlier versions keeps working. A claim that it ends is not listed, and it leaves the list as it is. The
 constant default rewrites no row.
 """
 

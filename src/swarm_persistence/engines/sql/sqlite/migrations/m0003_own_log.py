@@ -1,10 +1,10 @@
-"""Version 3: the log of migrations has a name of its own, and views stop the programs that take the file for theirs.
+"""Version 3: the log of migrations has a name of its own, and views stop programs that mistake the file for theirs.
 
-Many programs keep their log in a table `schema_migrations`, the Rust crate `ruv-swarm-persistence` among them: it took
-our log for its own, and added its tables and versions.
+Many programs log their migrations in a table `schema_migrations`, the Rust crate `ruv-swarm-persistence` among them: it
+mistook our log for its own, and added its tables and versions.
 
-Processes with code of version 2 that have the file open work on: no table of records changes. They can no longer change
-its schema, nor open the file anew: to them, it is newer than what they know.
+Processes with code of version 2 that have the file open keep working, as no table of records changes. They can no
+longer change its schema or open it again: to them, the file is too new.
 """
 
 NO_VERSION_OF_OURS = 9_999_999_999

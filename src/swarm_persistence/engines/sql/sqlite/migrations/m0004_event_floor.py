@@ -1,6 +1,6 @@
-"""Version 4: the place of the last event is known after it was deleted.
+"""Version 4: the position of the last event stays known after its deletion.
 
-Code of versions 2 and 3 that has the file open works on, and raises the floor by its deletions, too.
+Code of versions 2 and 3 that has the file open keeps working, and its deletions raise the floor as well.
 """
 
 UP = (

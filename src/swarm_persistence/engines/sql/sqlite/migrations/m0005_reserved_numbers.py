@@ -1,6 +1,6 @@
-"""Version 5: numbers are reserved durably before a commit that is not synced gives them out.
+"""Version 5: with commits that are not synced, numbers are reserved durably before they are assigned.
 
-Code of versions 2 to 4 that has the file open works on. With `durability="normal"`, it reserves none.
+Code of versions 2 to 4 that has the file open keeps working. With `durability="normal"`, it reserves none.
 """
 
 UP = (

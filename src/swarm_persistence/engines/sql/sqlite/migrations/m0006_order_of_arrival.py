@@ -1,7 +1,8 @@
-"""Version 6: pending and ready tasks come by priority and arrival, so their indexes hold no time of creation.
+"""Version 6: pending and ready tasks are sorted by priority and arrival, so their indexes no longer contain
+`created_at`.
 
-Code of versions 2 to 5 that has the file open works on. Until it ends, it orders tasks of one priority by `created_at`,
-as ever, and finds no index that does: each of its claims looks at all ready tasks of the highest priority.
+Code of versions 2 to 5 that has the file open keeps working. It sorts tasks of one priority by `created_at`, which no
+index supports any more: each of its claims reads all ready tasks of the highest priority.
 """
 
 _NAMES = ("tasks_pending", "tasks_ready", "tasks_ready_by_type")

@@ -1,4 +1,4 @@
-"""Version 7: readers of the log that ask for some types find these along their arrivals."""
+"""Version 7: an index of events by type and arrival, for readers of the log that filter by type."""
 
 UP = ("CREATE INDEX events_by_type_and_arrival ON events (event_type)",)
 

@@ -1,8 +1,8 @@
-"""Version 8: a task's row is not written at each of the many dependencies that it waits for.
+"""Version 8: completing a dependency does not rewrite the row of a task that waits for many others.
 
-SQLite writes a row as a whole: to count down for each of 100,000 dependencies wrote a list of 4 MB 100,000 times. Now a
-trigger counts, and only when at most 8 links are left. Code of versions 6 and 7 works on: it decrements the counter,
-which is never below the number of links, and deletes the links, so that the trigger fires for it, too.
+SQLite writes a row as a whole: counting down for each of 100,000 dependencies wrote a list of 4 MB 100,000 times. A
+trigger now counts the links, and only once at most 8 are left. Code of versions 6 and 7 keeps working: it decrements
+the counter, which is never below the number of links, and deletes the links, which fires the trigger.
 """
 
 UP = (

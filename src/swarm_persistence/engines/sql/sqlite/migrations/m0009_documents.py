@@ -1,6 +1,6 @@
-"""Version 9: documents. What may be large stands last, so that a row's other columns are read without it.
+"""Version 9: documents. Large columns come last, so that the other columns of a row are read without them.
 
-Code of versions 6 to 8 that has the file open works on: it sees no documents.
+Code of versions 6 to 8 that has the file open keeps working: it sees no documents.
 """
 
 UP = (

@@ -1,8 +1,7 @@
 """Version 10: events name a task and have metadata; messages have a priority, and the time when they were read.
 
-Code of versions 2 to 9 that has the file open works on. What it stores names no task, and has no metadata and the
-normal priority. What it marks as read has no `read_at`. It lists unread messages oldest first, as ever, and sorts them
-itself.
+Code of versions 2 to 9 that has the file open keeps working. What it stores names no task, and has no metadata and the
+normal priority. What it marks as read has no `read_at`. It lists unread messages oldest first, and sorts them itself.
 """
 
 UP = (

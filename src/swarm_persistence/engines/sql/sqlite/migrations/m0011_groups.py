@@ -1,7 +1,7 @@
 """Version 11: records belong to a group and have tags; a task's key may be free once the task has ended.
 
-Code of versions 6 to 10 that has the file open works on. What it stores has no group and no tags, and keeps its key for
-ever. Of records that it rewrites, it leaves these as they are.
+Code of versions 6 to 10 that has the file open keeps working. What it stores has no group and no tags, and keeps its
+key forever. It keeps those of records that it rewrites.
 """
 
 _TABLES = ("agents", "tasks", "events", "messages", "metrics")

@@ -1,7 +1,7 @@
 """Version 13: schedules; tasks have a progress and its text.
 
-Code of versions 2 to 12 that has the file open works on. It fires no schedules, and leaves the progress of the tasks
-that it gives back or takes over as it was.
+Code of versions 2 to 12 that has the file open keeps working. It fires no schedules, and leaves the progress of the
+tasks that it releases or takes over as it was.
 """
 
 UP = (

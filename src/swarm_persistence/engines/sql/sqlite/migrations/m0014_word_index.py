@@ -1,7 +1,7 @@
-"""Version 14: an index of the words of documents, for the collections that ask for one.
+"""Version 14: an index of the words of documents, for the collections that have one.
 
-Nothing is indexed when a document is written: a search first indexes what was changed since the last one, which it
-finds by the change numbers. So code of versions 6 to 13 that has the file open works on, and what it writes is found.
+Writing a document indexes nothing: a search first indexes what was changed since the previous one, which it finds by
+the change numbers. So code of versions 6 to 13 that has the file open keeps working, and its documents are found.
 """
 
 UP = (

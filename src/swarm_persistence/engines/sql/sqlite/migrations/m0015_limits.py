@@ -2,8 +2,8 @@
 
 Code of versions 6 to 14 opens the file and works on it. Its claims observe no limit, are not counted for one, and take
 tasks whatever capabilities they require. A task that newer code has claimed stays counted: it makes room when older
-code ends it or gives it back, and counts again when older code claims it. What older code stores has no key and
-requires no capabilities.
+code ends or releases it, and counts again when older code claims it. What older code stores has no key and requires no
+capabilities.
 """
 
 _READY = "WHERE status = 'pending' AND unmet_dependencies = 0 AND is_delayed = 0"
