@@ -3,7 +3,7 @@
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.migrations.m0010_partitions import WIDTH
 from swarm_persistence.engines.sql.postgres.online import in_short_transaction
-from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, run_all, shape_of
+from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, execute_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
 
@@ -23,7 +23,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
     upper = (max(highest, shape.last_number) // WIDTH + 1) * WIDTH
 
     async def add_border() -> None:
-        await run_all(
+        await execute_all(
             connection,
             f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {border}",  # left by an interrupted attempt
             f"ALTER TABLE {table} ADD CONSTRAINT {border} CHECK ({SEQUENCE} < {upper}) NOT VALID",
@@ -32,7 +32,7 @@ async def partition(connection: Connection, schema: str, name: str, period: str,
     async def convert() -> None:
         await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         shape = await shape_of(connection, schema, name)
-        await run_all(connection, *_partitioned(schema, shape, border, upper))
+        await execute_all(connection, *_partitioned(schema, shape, border, upper))
         await connection.run(f"INSERT INTO {schema}.partitioned_tables (name, period) VALUES ($1, $2)", (name, period))
         await connection.run(
             f"INSERT INTO {schema}.partitions (name, parent, lower, upper, begun_at) "

@@ -91,7 +91,7 @@ async def shape_of(connection: Connection, schema: str, name: str) -> TableShape
     )
 
 
-async def run_all(connection: Connection, *statements: str) -> None:
+async def execute_all(connection: Connection, *statements: str) -> None:
     """Run statements without parameters one after another."""
     for statement in statements:
         await connection.execute(statement)

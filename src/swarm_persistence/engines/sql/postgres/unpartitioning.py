@@ -17,7 +17,7 @@ from swarm_persistence.engines.sql.postgres.part_attaching import (
     is_being_unpartitioned,
     lock_part,
 )
-from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, run_all, shape_of
+from swarm_persistence.engines.sql.postgres.table_shapes import TableShape, execute_all, shape_of
 from swarm_persistence.schema.tables import SEQUENCE
 
 _BATCH = 10_000
@@ -85,7 +85,7 @@ class Unpartitioning:
             await self._connection.run(
                 f"SELECT FROM {self._schema}.partitions WHERE parent = $1 FOR UPDATE", (self._name,)
             )
-            await run_all(self._connection, *self._begun(own))
+            await execute_all(self._connection, *self._begun(own))
 
         await in_short_transaction(self._connection, begin, self._retry_seconds)
         await self._attach_all()
@@ -100,7 +100,7 @@ class Unpartitioning:
             while await self._copy_noted_here():
                 pass
             shape = await shape_of(self._connection, self._schema, self._name)
-            await run_all(self._connection, *self._converted(shape, [index.suffix for index in indexes]))
+            await execute_all(self._connection, *self._converted(shape, [index.suffix for index in indexes]))
 
         while True:
             while await self._copy_noted() == _BATCH:
@@ -117,7 +117,7 @@ class Unpartitioning:
             return
 
         async def remove() -> None:
-            await run_all(self._connection, *self._removed())
+            await execute_all(self._connection, *self._removed())
 
         await in_short_transaction(self._connection, remove, self._retry_seconds)
 
