@@ -17,7 +17,7 @@ from swarm_persistence.schema.tables import TASKS
 METHODS = sorted(
     name for name, member in vars(Engine).items() if inspect.isfunction(member) and not name.startswith("_")
 )
-PASSED_ON_WHILE_CLOSED = ("beside", "pool_status")
+PASSED_ON_WHILE_CLOSED = ("for_schema", "pool_status")
 """What a closed engine answers by itself."""
 
 

@@ -39,7 +39,7 @@ from swarm_persistence.engines.sql.statements import (
 )
 from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Save, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query, Subquery
-from swarm_persistence.schema.tables import TABLES, TASKS, Table, table_of
+from swarm_persistence.schema.tables import TABLES, TASKS, Table
 
 _MOST_CLAIMS = 256
 """How many claims are kept compiled."""
@@ -128,7 +128,7 @@ class PostgresStatementCompiler(StatementCompiler):
         return RecordStatement(self.gets[read.table.name], values, read.table)
 
     def save(self, step: Save[Any]) -> Statement:
-        if table_of(type(step.model)).name not in PARTITIONABLE:
+        if self._tables[type(step.model)][0].name not in PARTITIONABLE:
             return super().save(step)
         table, row = self.row_of(step)
         return SavePartitionedStatement(self.sql.save_by_id(table), row, table)
