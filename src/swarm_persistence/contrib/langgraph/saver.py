@@ -14,7 +14,6 @@ from swarm_persistence.contrib.langgraph.checkpoints import (
     DELTA_MARKS,
     ROOT,
     config_of,
-    keys_of_writes,
     label_of,
     matches,
     metadata_of,
@@ -75,7 +74,8 @@ class SwarmSaver(BaseCheckpointSaver[str]):
             document = latest[0] if latest else None
         if document is None:
             return None
-        return self._tuple(document, await self._writes(thread, namespace, document.key))
+        (writes,) = (await writes_after(self._storage, [document])).values()
+        return self._tuple(document, writes)
 
     async def alist(
         self,
@@ -202,10 +202,6 @@ class SwarmSaver(BaseCheckpointSaver[str]):
         if (namespace := config["configurable"].get("checkpoint_ns")) is not None:
             return [(ROOT, thread, "checkpoints", namespace)]
         return await self._storage.list_collections((ROOT, thread, "checkpoints"))
-
-    async def _writes(self, thread: str, namespace: str, checkpoint_id: str) -> Any:
-        after, before = keys_of_writes(checkpoint_id)
-        return await self._storage.list_documents((ROOT, thread, "writes", namespace), after=after, before=before)
 
     def _tuple(self, document: DocumentModel, writes: Sequence[DocumentModel]) -> CheckpointTuple:
         _, thread, _, namespace = document.collection
