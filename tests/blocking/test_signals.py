@@ -109,6 +109,50 @@ class TestSignals:
 
         assert program.finish() == ["[] True", "[True, True]", "True"]
 
+    def test_an_interrupted_call_leaves_nothing_to_the_garbage_collector(self, path: Path) -> None:
+        """A signal during a collection is lost, as Python ignores what is raised in a weak reference's callback."""
+        open_storage(path).close()
+        with closing(apsw.Connection(str(path))) as other:
+            other.execute("BEGIN IMMEDIATE").fetchall()
+            program = Program(
+                """
+                import gc, signal, sys
+                from swarm_persistence import AgentModel, open_storage
+
+                class Alarm(Exception):
+                    pass
+
+                def ring(*_):
+                    raise Alarm
+
+                signal.signal(signal.SIGALRM, ring)
+                with open_storage(sys.argv[1]) as storage:
+                    def interrupt():
+                        try:
+                            signal.setitimer(signal.ITIMER_REAL, 0.1)
+                            storage.store_agent(AgentModel(id="given up", name="", agent_type=""))
+                        except Alarm:
+                            print("interrupted", flush=True)
+
+                    interrupt()
+                    gc.collect()
+                    gc.disable()
+                    interrupt()
+                    gc.set_debug(gc.DEBUG_SAVEALL)
+                    gc.collect()
+                    print(gc.garbage, flush=True)
+                    gc.set_debug(0)
+                    sys.stdin.readline()
+                """,
+                path,
+            )
+            lines = [program.wait_for_line() for _ in range(3)]
+            other.execute("ROLLBACK").fetchall()
+            program.tell("end")
+            program.finish()
+
+        assert lines == ["interrupted", "interrupted", "[]"]
+
     def test_a_claim_that_ctrl_c_interrupts_is_given_back(self, path: Path) -> None:
         program = Program(
             """

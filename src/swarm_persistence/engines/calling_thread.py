@@ -161,18 +161,24 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 if isinstance(error, asyncio.CancelledError):
                     raise CancelledError from error
                 raise
-            task.cancel()
-            # Also process what other threads have just submitted, before anything that this thread does next.
-            for _ in range(2):
-                with suppress(asyncio.CancelledError, Exception):
-                    self.run_until_complete(_settled([task]))
-            self._interruption = error
-            return task.result() if _has_result(task) else self._raise_interruption()
+            interruption = error
+        # Not within the handler: the interruption would be the context of the task's cancellation, which is a cycle.
+        task.cancel()
+        # Also process what other threads have just submitted, before anything that this thread does next.
+        for _ in range(2):
+            with suppress(asyncio.CancelledError, Exception):
+                self.run_until_complete(_settled([task]))
+        self._interruption = interruption
+        del interruption
+        return task.result() if _has_result(task) else self._raise_interruption()
 
     def _raise_interruption(self) -> Any:
         error, self._interruption = self._interruption, None
         assert error is not None
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # or its traceback would be a cycle, which keeps the call's task until a garbage collection
 
     def deliver_signals(self) -> None:
         """Run the handlers of signals that were deferred, and raise what interrupts the call."""
