@@ -13,11 +13,13 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter
 
-from swarm_persistence import DocumentModel, Storage
+from swarm_persistence import DocumentModel, Model, Storage
 from swarm_persistence.clock import now
+from swarm_persistence.web.answers import record_answer
 from swarm_persistence.web.problems import HttpProblem
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Model)
 
 COLLECTION = ("http", "idempotency")
 KEPT_FOR = timedelta(hours=24)
@@ -78,6 +80,14 @@ class IdempotentRequest:
             return await self._storage.run_transaction(change_once)
         except _KnownKeyError:
             return await self._answer_again(key)
+
+    async def record_once(self, change: Callable[[], Awaitable[M]]) -> Response[M]:
+        """Make a change that returns a record, and answer with the record, as `once` does."""
+
+        async def change_and_answer() -> Response[M]:
+            return record_answer(await change())
+
+        return await self.once(change_and_answer)
 
     def _kept(self, response: Response[Any]) -> dict[str, Any]:
         body = cast(bytes, response.content)

@@ -2,15 +2,14 @@
 
 import time
 from collections import OrderedDict
-from typing import Any
 from urllib.parse import quote
 
-from litestar import Request, Response, post
+from litestar import Response, post
 from litestar.di import NamedDependency
-from litestar.params import URLEncodedBody
 
-from swarm_persistence.web.access import ServerAccess, Visit
+from swarm_persistence.web.access import ServerAccess
 from swarm_persistence.web.caller import LOGIN_PATH, Caller
+from swarm_persistence.web.dependencies import AnyRequest, FormFields, InjectedVisit
 from swarm_persistence.web.problems import HttpProblem
 
 _OF_URLS = "/?#[]@!$&'()*+,;=:%"
@@ -41,10 +40,10 @@ class FailedLogins:
 
 @post(LOGIN_PATH, status_code=303, include_in_schema=False)
 async def log_in(
-    request: Request[Any, Any, Any],
-    data: URLEncodedBody[dict[str, str]],
+    request: AnyRequest,
+    data: FormFields,
     access: NamedDependency[ServerAccess],
-    visit: NamedDependency[Visit],
+    visit: InjectedVisit,
     failed_logins: NamedDependency[FailedLogins],
 ) -> Response[None]:
     """Check the form's `token`, set the cookie, and redirect to its `next` page."""
@@ -62,9 +61,7 @@ async def log_in(
 
 
 @post("/logout", status_code=303, include_in_schema=False)
-async def log_out(
-    request: Request[Any, Any, Any], access: NamedDependency[ServerAccess], visit: NamedDependency[Visit]
-) -> Response[None]:
+async def log_out(request: AnyRequest, access: NamedDependency[ServerAccess], visit: InjectedVisit) -> Response[None]:
     """Forget the session."""
     session = access.sessions.new(is_logged_in=False)
     return _see_other(visit.url("/"), Caller(request.scope).set_cookie(access.sessions.cookie(session)))

@@ -4,8 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
-from litestar import Request, Response, post
-from litestar.di import NamedDependency
+from litestar import Response, post
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
@@ -14,9 +13,15 @@ from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import claim_several_or_requeue
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing
+from swarm_persistence.web.dependencies import (
+    AnyRequest,
+    Idempotent,
+    InjectedStorage,
+    InjectedStreams,
+    RecordId,
+)
 from swarm_persistence.web.idempotency import IdempotentRequest
 from swarm_persistence.web.long_polls import wait_for
-from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.problems import HttpProblem
 
 T = TypeVar("T")
@@ -56,10 +61,10 @@ class ClaimOfOne(Struct, kw_only=True, forbid_unknown_fields=True):
 @post("/claim", status_code=200)
 async def claim_next_task(
     data: JSONBody[ClaimOfNext],
-    request: Request[Any, Any, Any],
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
-    idempotent: NamedDependency[IdempotentRequest],
+    request: AnyRequest,
+    storage: InjectedStorage,
+    streams: InjectedStreams,
+    idempotent: Idempotent,
 ) -> Response[TaskModel | None]:
     """Claim the next ready task: 200, or 204 if there is none within the time to wait.
 
@@ -78,10 +83,10 @@ async def claim_next_task(
 @post("/claim/batch", status_code=200)
 async def claim_next_tasks(
     data: JSONBody[ClaimOfSeveral],
-    request: Request[Any, Any, Any],
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
-    idempotent: NamedDependency[IdempotentRequest],
+    request: AnyRequest,
+    storage: InjectedStorage,
+    streams: InjectedStreams,
+    idempotent: Idempotent,
 ) -> Response[list[TaskModel]]:
     """Claim up to `limit` next ready tasks in one write, in their order; an empty list if there is none in time.
 
@@ -155,10 +160,7 @@ async def _claim_once(
 
 @post("/{id:str}/claim", status_code=200)
 async def claim_task(
-    data: JSONBody[ClaimOfOne],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[ClaimOfOne], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Claim one task; 409 if it is not pending."""
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request
+from litestar import MediaType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Server
@@ -11,10 +11,9 @@ from litestar.utils import normalize_path
 
 from swarm_persistence import __version__
 from swarm_persistence.web.access import visit_of
+from swarm_persistence.web.dependencies import AnyRequest
 from swarm_persistence.web.page.reference import first_sentence, reference_page
 from swarm_persistence.web.problems import MEDIA_TYPE, Problem
-
-AnyRequest = Request[Any, Any, Any]
 
 _PROBLEM = {
     "description": "A problem (RFC 9457): its detail is the message of the library.",

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Response, Router, delete, get, post, put
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, HeaderParameter, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
@@ -13,12 +12,8 @@ from swarm_persistence import DocumentModel, FoundDocument, NotFoundError, Stora
 from swarm_persistence.engines.reads import Metric
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import IfMatch, Limit
-from swarm_persistence.web.api.records import (
-    count_handler,
-    delete_if_it_matches,
-    delete_matching_handler,
-    list_handler,
-)
+from swarm_persistence.web.api.records import delete_if_it_matches, handlers_of_many
+from swarm_persistence.web.dependencies import InjectedStorage
 from swarm_persistence.web.entity_tags import require_match
 from swarm_persistence.web.problems import HttpProblem
 
@@ -50,7 +45,7 @@ class DocumentContent(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @get("/search")
 async def search_documents(
-    storage: NamedDependency[Storage],
+    storage: InjectedStorage,
     words: Annotated[str, QueryParameter(description="All of them must be in a document, without regard to case.")],
     collection: _Within = None,
     below: Annotated[bool, QueryParameter(description="Also in the collections below it.")] = True,
@@ -73,16 +68,14 @@ class NearestSearch(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @post(NEAREST, status_code=200)
-async def nearest_documents(
-    data: JSONBody[NearestSearch], storage: NamedDependency[Storage]
-) -> Response[list[FoundDocument]]:
+async def nearest_documents(data: JSONBody[NearestSearch], storage: InjectedStorage) -> Response[list[FoundDocument]]:
     """Return the documents whose embeddings are the nearest, with their scores, best match first; changes nothing."""
     return answer(await storage.nearest_documents(**asdict(data)))
 
 
 @get("/item")
 async def show_document(
-    storage: NamedDependency[Storage], collection: Collection, key: FromQuery[str]
+    storage: InjectedStorage, collection: Collection, key: FromQuery[str]
 ) -> Response[DocumentModel]:
     """Return the document of a key in a collection."""
     return record_answer(await _existing(storage, collection, key))
@@ -91,7 +84,7 @@ async def show_document(
 @put("/item")
 async def put_document(
     data: JSONBody[DocumentContent],
-    storage: NamedDependency[Storage],
+    storage: InjectedStorage,
     collection: Collection,
     key: FromQuery[str],
     if_match: IfMatch = None,
@@ -133,7 +126,7 @@ async def put_document(
 
 @delete("/item")
 async def delete_document(
-    storage: NamedDependency[Storage], collection: Collection, key: FromQuery[str], if_match: IfMatch = None
+    storage: InjectedStorage, collection: Collection, key: FromQuery[str], if_match: IfMatch = None
 ) -> None:
     """Delete the document of a key, if there is one."""
     if if_match is None:
@@ -152,9 +145,7 @@ async def _existing(storage: Storage, collection: list[str], key: str) -> Docume
 ROUTER = Router(
     "/documents",
     route_handlers=[
-        list_handler(DocumentModel),
-        count_handler(DocumentModel),
-        delete_matching_handler(DocumentModel),
+        *handlers_of_many(DocumentModel),
         search_documents,
         nearest_documents,
         show_document,

@@ -4,25 +4,17 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from swarm_persistence import EventModel, Storage
+from swarm_persistence import EventModel
 from swarm_persistence.web.answers import answer
 from swarm_persistence.web.api.bodies import new_record_body
 from swarm_persistence.web.api.parameters import LastEventId, Limit, Sequence, position_in_log
-from swarm_persistence.web.api.records import (
-    count_handler,
-    delete_matching_handler,
-    list_handler,
-    show_handler,
-    store_handler,
-)
+from swarm_persistence.web.api.records import common_handlers
+from swarm_persistence.web.dependencies import Idempotent, InjectedStorage, InjectedStreams
 from swarm_persistence.web.event_streams import event_stream
-from swarm_persistence.web.idempotency import IdempotentRequest
-from swarm_persistence.web.open_streams import OpenStreams
 
 # A name of its own: the description knows the body of another handler by `NewEvent`.
 _EVENTS: Any = list[new_record_body(EventModel, "AppendedEvent")]  # type: ignore[misc]
@@ -44,9 +36,7 @@ class LogEnd(Struct, frozen=True):
     """The sequence of the last of the events, even if they were stored before."""
 
 
-async def append_events(
-    data: Any, storage: NamedDependency[Storage], idempotent: NamedDependency[IdempotentRequest]
-) -> Response[LogEnd]:
+async def append_events(data: Any, storage: InjectedStorage, idempotent: Idempotent) -> Response[LogEnd]:
     """Append events, all or none; with `expected_sequence`, only if the log ends with that event: else 409."""
 
     async def append() -> Response[LogEnd]:
@@ -62,7 +52,7 @@ append_events.__annotations__["data"] = _body[Appended]
 
 @get("/log")
 async def read_events(
-    storage: NamedDependency[Storage],
+    storage: InjectedStorage,
     after: Annotated[int, QueryParameter(ge=0, description="The sequence of the last event that was read.")] = 0,
     limit: Limit = 100,
     event_type: _Types = None,
@@ -73,8 +63,8 @@ async def read_events(
 
 @get("/stream", media_type="text/event-stream")
 async def stream_events(
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
+    storage: InjectedStorage,
+    streams: InjectedStreams,
     after: Sequence = "now",
     event_type: _Types = None,
     agent_id: FromQuery[str | None] = None,
@@ -93,14 +83,10 @@ async def stream_events(
 ROUTER = Router(
     "/events",
     route_handlers=[
-        list_handler(EventModel),
-        store_handler(EventModel),
-        count_handler(EventModel),
-        delete_matching_handler(EventModel),
+        *common_handlers(EventModel),
         post("/batch", status_code=200)(append_events),
         read_events,
         stream_events,
-        show_handler(EventModel),
     ],
     tags=["events"],
 )

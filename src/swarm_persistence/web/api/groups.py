@@ -1,12 +1,12 @@
 """Groups over HTTP: erase all records of one user or tenant."""
 
 from litestar import Response, Router, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from swarm_persistence import Erased, Storage
+from swarm_persistence import Erased
 from swarm_persistence.web.answers import answer
+from swarm_persistence.web.dependencies import InjectedStorage, RecordId
 from swarm_persistence.web.problems import HttpProblem
 
 
@@ -23,7 +23,7 @@ class DeletionConfirmation(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @post("/{id:str}/erase", status_code=200)
 async def erase_group(
-    data: JSONBody[DeletionConfirmation], record_id: NamedDependency[str], storage: NamedDependency[Storage]
+    data: JSONBody[DeletionConfirmation], record_id: RecordId, storage: InjectedStorage
 ) -> Response[Erased]:
     """Permanently delete all records of a group and its schedules, and return how many; `confirm` repeats its name.
 

@@ -1,17 +1,18 @@
 """Held claims over HTTP: extend one, report progress, and end it, also as an operator."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Response, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.storage import interventions
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS
 from swarm_persistence.storage.remote_claims import task_as_claimed
-from swarm_persistence.web.answers import record_answer
+from swarm_persistence.web.dependencies import Idempotent, InjectedStorage, RecordId
 from swarm_persistence.web.idempotency import IdempotentRequest
 
 
@@ -63,92 +64,73 @@ class TaskRelease(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @post("/{id:str}/extend", status_code=200)
 async def extend_lease(
-    data: JSONBody[LeaseExtension],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[LeaseExtension], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Extend a claim; 409 if it is over."""
-
-    async def extend() -> Response[TaskModel]:
-        task = await _claimed(storage, record_id, data)
-        await storage.extend_lease(task, lease=data.lease, is_running=data.is_running)
-        return record_answer(task)
-
-    return await idempotent.once(extend)
+    return await _change(
+        idempotent,
+        storage,
+        record_id,
+        data,
+        lambda task: storage.extend_lease(task, lease=data.lease, is_running=data.is_running),
+    )
 
 
 @post("/{id:str}/progress", status_code=200)
 async def report_progress(
-    data: JSONBody[TaskProgress],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[TaskProgress], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Set how far a claimed task is; 409 if the claim is over."""
-
-    async def report() -> Response[TaskModel]:
-        task = await _claimed(storage, record_id, data)
-        await storage.report_progress(task, data.progress, data.text)
-        return record_answer(task)
-
-    return await idempotent.once(report)
+    return await _change(
+        idempotent, storage, record_id, data, lambda task: storage.report_progress(task, data.progress, data.text)
+    )
 
 
 @post("/{id:str}/complete", status_code=200)
 async def complete_task(
-    data: JSONBody[TaskCompletion],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[TaskCompletion], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Complete a task with its result; 409 if the claim is over."""
-
-    async def complete() -> Response[TaskModel]:
-        task = await _claimed(storage, record_id, data)
-        await storage.complete_task(task, data.result)
-        return record_answer(task)
-
-    return await idempotent.once(complete)
+    return await _change(idempotent, storage, record_id, data, lambda task: storage.complete_task(task, data.result))
 
 
 @post("/{id:str}/fail", status_code=200)
 async def fail_task(
-    data: JSONBody[TaskFailure],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[TaskFailure], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Record a failure: the task is tried again later, or has failed for good; 409 if the claim is over."""
-
-    async def fail() -> Response[TaskModel]:
-        task = await _claimed(storage, record_id, data)
-        await storage.fail_task(task, data.error, retry_in=data.retry_in, max_retries=data.max_retries)
-        return record_answer(task)
-
-    return await idempotent.once(fail)
+    return await _change(
+        idempotent,
+        storage,
+        record_id,
+        data,
+        lambda task: storage.fail_task(task, data.error, retry_in=data.retry_in, max_retries=data.max_retries),
+    )
 
 
 @post("/{id:str}/release", status_code=200)
 async def release_task(
-    data: JSONBody[TaskRelease],
-    record_id: NamedDependency[str],
-    storage: NamedDependency[Storage],
-    idempotent: NamedDependency[IdempotentRequest],
+    data: JSONBody[TaskRelease], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
 ) -> Response[TaskModel]:
     """Give a task back: it is pending again, and no retry is counted; 409 if the claim is over."""
-
-    async def release() -> Response[TaskModel]:
-        task = await interventions.release(
-            storage, record_id, agent_id=data.agent_id, claim_count=data.claim_count, retry_in=data.retry_in
-        )
-        return record_answer(task)
-
-    return await idempotent.once(release)
+    return await idempotent.record_once(lambda: interventions.release(storage, record_id, **asdict(data)))
 
 
-async def _claimed(storage: Storage, id: str, claim: HeldClaim) -> TaskModel:
-    return await task_as_claimed(storage, id, claim.agent_id, claim.claim_count)
+async def _change(
+    idempotent: IdempotentRequest,
+    storage: Storage,
+    id: str,
+    claim: HeldClaim,
+    change: Callable[[TaskModel], Awaitable[object]],
+) -> Response[TaskModel]:
+    """Change the task of a claim once, and answer with the changed task."""
+
+    async def change_task() -> TaskModel:
+        task = await task_as_claimed(storage, id, claim.agent_id, claim.claim_count)
+        await change(task)
+        return task
+
+    return await idempotent.record_once(change_task)
 
 
 HANDLERS = (extend_lease, report_progress, complete_task, fail_task, release_task)

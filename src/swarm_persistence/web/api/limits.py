@@ -1,12 +1,12 @@
 """Limits over HTTP: how many tasks of a type may be claimed at once, and how often."""
 
 from litestar import Response, Router, delete, get, put
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from swarm_persistence import NotFoundError, Storage, TaskLimit
+from swarm_persistence import NotFoundError, TaskLimit
 from swarm_persistence.web.answers import answer, record_answer
+from swarm_persistence.web.dependencies import InjectedStorage, RecordId
 
 
 class NewLimit(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -23,13 +23,13 @@ class NewLimit(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @get("/")
-async def list_limits(storage: NamedDependency[Storage]) -> Response[list[TaskLimit]]:
+async def list_limits(storage: InjectedStorage) -> Response[list[TaskLimit]]:
     """Return all limits, sorted by task type, which is the `id`."""
     return answer(await storage.list_limits())
 
 
 @get("/{id:str}")
-async def show_limit(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> Response[TaskLimit]:
+async def show_limit(record_id: RecordId, storage: InjectedStorage) -> Response[TaskLimit]:
     """Return the limit of a task type."""
     limit = await storage.get_limit(record_id)
     if limit is None:
@@ -38,9 +38,7 @@ async def show_limit(record_id: NamedDependency[str], storage: NamedDependency[S
 
 
 @put("/{id:str}")
-async def put_limit(
-    data: JSONBody[NewLimit], record_id: NamedDependency[str], storage: NamedDependency[Storage]
-) -> Response[TaskLimit]:
+async def put_limit(data: JSONBody[NewLimit], record_id: RecordId, storage: InjectedStorage) -> Response[TaskLimit]:
     """Set the limit of a task type, in place of an earlier one. Every claim of the whole swarm observes it."""
     limit = await storage.set_limit(
         record_id, running=data.running, per_key=data.per_key, starts=data.starts, per=data.per
@@ -49,7 +47,7 @@ async def put_limit(
 
 
 @delete("/{id:str}")
-async def delete_limit(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> None:
+async def delete_limit(record_id: RecordId, storage: InjectedStorage) -> None:
     """Delete the limit of a task type, if there is one."""
     await storage.delete_limit(record_id)
 

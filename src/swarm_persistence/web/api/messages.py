@@ -3,24 +3,16 @@
 from typing import Annotated, Any
 
 from litestar import Response, Router, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from swarm_persistence import MessageModel, Storage
+from swarm_persistence import MessageModel
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.parameters import LastEventId, Sequence, position_in_log
-from swarm_persistence.web.api.records import (
-    count_handler,
-    delete_matching_handler,
-    existing,
-    list_handler,
-    show_handler,
-    store_handler,
-)
+from swarm_persistence.web.api.records import common_handlers, existing
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedStreams, RecordId
 from swarm_persistence.web.event_streams import event_stream
-from swarm_persistence.web.open_streams import OpenStreams
 
 
 class Acknowledgement(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +23,7 @@ class Acknowledgement(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @get("/between")
 async def conversation(
-    storage: NamedDependency[Storage],
+    storage: InjectedStorage,
     agent: Annotated[list[str], QueryParameter(min_items=2, max_items=2, description="The two agents.")],
     limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 50,
 ) -> Response[list[MessageModel]]:
@@ -40,7 +32,7 @@ async def conversation(
 
 
 @post("/{id:str}/read", status_code=200)
-async def mark_as_read(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> Response[MessageModel]:
+async def mark_as_read(record_id: RecordId, storage: InjectedStorage) -> Response[MessageModel]:
     """Mark a message as read; the time of the first time stays."""
     await storage.mark_message_read(record_id)
     return record_answer(await existing(storage, MessageModel, record_id))
@@ -48,7 +40,7 @@ async def mark_as_read(record_id: NamedDependency[str], storage: NamedDependency
 
 @post("/{id:str}/acknowledge", status_code=200)
 async def acknowledge(
-    data: JSONBody[Acknowledgement], record_id: NamedDependency[str], storage: NamedDependency[Storage]
+    data: JSONBody[Acknowledgement], record_id: RecordId, storage: InjectedStorage
 ) -> Response[MessageModel]:
     """Acknowledge a message, with a result; a first acknowledgement stays."""
     await storage.acknowledge_message(record_id, data.result)
@@ -57,8 +49,8 @@ async def acknowledge(
 
 @get("/stream", media_type="text/event-stream")
 async def stream_messages(
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
+    storage: InjectedStorage,
+    streams: InjectedStreams,
     agent_id: FromQuery[str],
     after: Sequence = "now",
     last_event_id: LastEventId = None,
@@ -74,13 +66,9 @@ async def stream_messages(
 ROUTER = Router(
     "/messages",
     route_handlers=[
-        list_handler(MessageModel),
-        store_handler(MessageModel),
-        count_handler(MessageModel),
-        delete_matching_handler(MessageModel),
+        *common_handlers(MessageModel),
         conversation,
         stream_messages,
-        show_handler(MessageModel),
         mark_as_read,
         acknowledge,
     ],

@@ -5,19 +5,13 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, Router, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
-from swarm_persistence import InvalidQueryError, MetricModel, MetricSummary, Storage
+from swarm_persistence import InvalidQueryError, MetricModel, MetricSummary
 from swarm_persistence.errors import shown
 from swarm_persistence.web.answers import answer
-from swarm_persistence.web.api.records import (
-    count_handler,
-    delete_matching_handler,
-    list_handler,
-    show_handler,
-    store_handler,
-)
+from swarm_persistence.web.api.records import common_handlers
+from swarm_persistence.web.dependencies import InjectedStorage
 
 _FUNCTIONS = ["avg", "min", "max", "sum", "count", "p50", "p95", "p99"]
 # Litestar's own conversion lets the overflow of a date escape as a ValueError.
@@ -26,7 +20,7 @@ _Moment = Annotated[str, QueryParameter(description="RFC 3339, or Unix seconds."
 
 @get("/aggregates")
 async def aggregate(
-    storage: NamedDependency[Storage],
+    storage: InjectedStorage,
     metric_type: FromQuery[str],
     start: _Moment,
     end: _Moment,
@@ -54,12 +48,8 @@ def _moment(name: str, text: str) -> datetime:
 ROUTER = Router(
     "/metrics",
     route_handlers=[
-        list_handler(MetricModel),
-        store_handler(MetricModel),
-        count_handler(MetricModel),
-        delete_matching_handler(MetricModel),
+        *common_handlers(MetricModel),
         aggregate,
-        show_handler(MetricModel),
     ],
     tags=["metrics"],
 )

@@ -1,14 +1,14 @@
 """Pruning over HTTP: delete old records that are finished or handled."""
 
 from litestar import Response, Router, post
-from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from swarm_persistence import Pruned, Storage, TaskStatus
+from swarm_persistence import Pruned, TaskStatus
 from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.web.answers import answer
+from swarm_persistence.web.dependencies import InjectedStorage
 
 
 class Pruning(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -28,7 +28,7 @@ class Pruning(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @post("/", status_code=200)
-async def prune(data: JSONBody[Pruning], storage: NamedDependency[Storage]) -> Response[Pruned]:
+async def prune(data: JSONBody[Pruning], storage: InjectedStorage) -> Response[Pruned]:
     """Permanently delete old records that are finished or handled; only count them unless `dry_run` is false.
 
     These are finished tasks that no unfinished one waits for, events, messages that are read or acknowledged, metrics,

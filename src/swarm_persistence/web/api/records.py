@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get, patch, post
-from litestar.di import NamedDependency
+from litestar import Response, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.params import JSONBody, QueryParameter
@@ -17,13 +16,11 @@ from swarm_persistence.query.filters import OPERATORS, query_of
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.bodies import changes_body, new_record_body
 from swarm_persistence.web.api.parameters import Cursor, IfMatch, Limit, Sort
+from swarm_persistence.web.dependencies import AnyRequest, Idempotent, InjectedStorage, RecordId
 from swarm_persistence.web.entity_tags import require_match
-from swarm_persistence.web.idempotency import IdempotentRequest
 from swarm_persistence.web.lists import DEFAULT_RECORDS, OWN_PARAMETERS, RecordPage, page_of
 from swarm_persistence.web.problems import HttpProblem
 from swarm_persistence.web.traces import trace_parent_of
-
-AnyRequest = Request[Any, Any, Any]
 
 
 class RecordCount(msgspec.Struct, frozen=True):
@@ -40,12 +37,22 @@ class Deletion(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
+def handlers_of_many(model: type[Model]) -> list[HTTPRouteHandler]:
+    """Return the handlers that list, count and delete the records of a model by filters."""
+    return [list_handler(model), count_handler(model), delete_matching_handler(model)]
+
+
+def common_handlers(model: type[Model]) -> list[HTTPRouteHandler]:
+    """Return the handlers that nouns have in common: those of many records, and those that show and store one."""
+    return [*handlers_of_many(model), show_handler(model), store_handler(model)]
+
+
 def list_handler(model: type[Model]) -> HTTPRouteHandler:
     """Return the handler that lists the records of a model."""
 
     async def list_records(
         request: AnyRequest,
-        storage: NamedDependency[Storage],
+        storage: InjectedStorage,
         limit: Limit = DEFAULT_RECORDS,
         cursor: Cursor = None,
         sort: Sort = None,
@@ -67,7 +74,7 @@ def count_handler(model: type[Model]) -> HTTPRouteHandler:
 
     async def count_records(
         request: AnyRequest,
-        storage: NamedDependency[Storage],
+        storage: InjectedStorage,
         by: Annotated[list[str], QueryParameter(min_items=1, description="The fields to count by.")],
     ) -> Any:
         """Count the records that match the filters, for each combination of the values of these fields."""
@@ -83,7 +90,7 @@ def delete_matching_handler(model: type[Model]) -> HTTPRouteHandler:
 
     async def delete_records(
         request: AnyRequest,
-        storage: NamedDependency[Storage],
+        storage: InjectedStorage,
         dry_run: Annotated[bool, QueryParameter(description="Delete nothing; false deletes.")] = True,
     ) -> Any:
         """Permanently delete the records that match all filters of a list; only count them without `dry_run=false`.
@@ -102,7 +109,7 @@ def delete_matching_handler(model: type[Model]) -> HTTPRouteHandler:
 def show_handler(model: type[Model]) -> HTTPRouteHandler:
     """Return the handler that shows one record."""
 
-    async def show_record(record_id: NamedDependency[str], storage: NamedDependency[Storage]) -> Any:
+    async def show_record(record_id: RecordId, storage: InjectedStorage) -> Any:
         """Return one record."""
         return record_answer(await existing(storage, model, record_id))
 
@@ -115,8 +122,8 @@ def store_handler(model: type[Model]) -> HTTPRouteHandler:
     async def store_record(
         data: Any,
         request: AnyRequest,
-        storage: NamedDependency[Storage],
-        idempotent: NamedDependency[IdempotentRequest],
+        storage: InjectedStorage,
+        idempotent: Idempotent,
     ) -> Any:
         """Store a new record: 201. If one with its `idempotency_key` is stored already, it is returned: 200."""
 
@@ -136,9 +143,7 @@ def store_handler(model: type[Model]) -> HTTPRouteHandler:
 def change_handler(model: type[Model]) -> HTTPRouteHandler:
     """Return the handler that changes some fields of a record."""
 
-    async def change_record(
-        data: Any, record_id: NamedDependency[str], storage: NamedDependency[Storage], if_match: IfMatch = None
-    ) -> Any:
+    async def change_record(data: Any, record_id: RecordId, storage: InjectedStorage, if_match: IfMatch = None) -> Any:
         """Change the given fields of a record; with `If-Match`, only if it has this version: else 412."""
         changes = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
 

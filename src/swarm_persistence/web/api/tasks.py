@@ -1,30 +1,22 @@
 """Tasks over HTTP: list, show, store, change, wait, watch; other files have claims and decisions of people."""
 
 import contextlib
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, Router, get
-from litestar.di import NamedDependency
+from litestar import Response, Router, get
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from swarm_persistence import Storage, TaskModel, UnmetDependency, WaitTimeoutError
+from swarm_persistence import TaskModel, UnmetDependency, WaitTimeoutError
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api import claims, decisions, held_claims
 from swarm_persistence.web.api.parameters import LastEventId, Limit, Wait
-from swarm_persistence.web.api.records import (
-    change_handler,
-    count_handler,
-    delete_matching_handler,
-    existing,
-    list_handler,
-    store_handler,
-)
+from swarm_persistence.web.api.records import change_handler, existing, handlers_of_many, store_handler
+from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedStreams, RecordId
 from swarm_persistence.web.event_streams import event_stream
 from swarm_persistence.web.lists import DEFAULT_RECORDS
 from swarm_persistence.web.long_polls import wait_for
-from swarm_persistence.web.open_streams import OpenStreams
 
 _Texts = Annotated[list[str] | None, QueryParameter(description="Only those; may be repeated.")]
 _After = Annotated[
@@ -34,11 +26,7 @@ _After = Annotated[
 
 @get("/{id:str}")
 async def show_task(
-    record_id: NamedDependency[str],
-    request: Request[Any, Any, Any],
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
-    wait: Wait = 0,
+    record_id: RecordId, request: AnyRequest, storage: InjectedStorage, streams: InjectedStreams, wait: Wait = 0
 ) -> Response[TaskModel]:
     """Return one task; with `wait`, once it is finished, or as it is after so many seconds."""
     if wait:
@@ -49,9 +37,7 @@ async def show_task(
 
 
 @get("/{id:str}/dependencies")
-async def show_dependencies(
-    record_id: NamedDependency[str], storage: NamedDependency[Storage]
-) -> Response[list[UnmetDependency]]:
+async def show_dependencies(record_id: RecordId, storage: InjectedStorage) -> Response[list[UnmetDependency]]:
     """Return what a pending task waits for: the dependencies that are not completed, stored or not."""
     await existing(storage, TaskModel, record_id)
     unmet = await storage.get_unmet_dependencies(task_ids=[record_id])
@@ -66,9 +52,7 @@ class BlockedTask(Struct, frozen=True):
 
 
 @get("/blocked")
-async def list_blocked_tasks(
-    storage: NamedDependency[Storage], limit: Limit = DEFAULT_RECORDS
-) -> Response[list[BlockedTask]]:
+async def list_blocked_tasks(storage: InjectedStorage, limit: Limit = DEFAULT_RECORDS) -> Response[list[BlockedTask]]:
     """Return the pending tasks that wait for a dependency, the most urgent first, each with those that it waits for.
 
     A dependency `is_missing` if it is not stored although the task is a minute old: its id may be mistyped.
@@ -80,8 +64,8 @@ async def list_blocked_tasks(
 
 @get("/stream", media_type="text/event-stream")
 async def stream_tasks(
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
+    storage: InjectedStorage,
+    streams: InjectedStreams,
     id: _Texts = None,
     task_type: _Texts = None,
     status: _Texts = None,
@@ -102,10 +86,8 @@ async def stream_tasks(
 ROUTER = Router(
     "/tasks",
     route_handlers=[
-        list_handler(TaskModel),
+        *handlers_of_many(TaskModel),
         store_handler(TaskModel),
-        count_handler(TaskModel),
-        delete_matching_handler(TaskModel),
         list_blocked_tasks,
         stream_tasks,
         show_task,

@@ -4,14 +4,14 @@ How a page is added:
 
 - Write a Litestar handler in a module of this folder, and put it (or a `Router`) into `ROUTE_HANDLERS` below. Its path,
   `@get("/tasks")`, is below the place where the application is mounted.
-- A handler gets what it names as a parameter: `storage: NamedDependency[Storage]`; `visit: NamedDependency[Visit]`
-  (`web/access.py`) has `visit.csrf_token`, `visit.is_read_only`, `visit.has_login`, and `visit.url("/tasks/7")` for
-  links, which respects the mount. `access` (`ServerAccess`) and `streams` (`OpenStreams`) are there as well.
+- A handler gets what it names as a parameter (`web/dependencies.py`): `storage: InjectedStorage`, `streams:
+  InjectedStreams`, `visit: InjectedVisit`. A visit (`web/access.py`) has `visit.csrf_token`, `visit.is_read_only`,
+  `visit.has_login`, and `visit.url("/tasks/7")` for links, which respects the mount.
 - Query parameters are annotated: `limit: Annotated[int, QueryParameter(ge=1)] = 50`, or `q: FromQuery[str] = ""`; those
   of a path are `id: FromPath[str]`, with `urllib.parse.unquote(id)`, as a slash in an id stays percent-encoded.
 - A form that changes something sends `<input type="hidden" name="csrf_token" value="…">`, url-encoded; a script sends
   the header `X-CSRF-Token`. The layer before the handlers (`web/request_guard.py`) checks it, and refuses all changes
-  if the server is read-only; a handler only leaves the buttons out. `data: URLEncodedBody[dict[str, str]]` is a form.
+  if the server is read-only; a handler only leaves the buttons out. `data: FormFields` is a form.
 - Static files are in `static/`, and are served at `/static/`, also to a browser that has not logged in. They are part
   of the package, as are all files of this folder. The Content-Security-Policy allows neither inline scripts nor inline
   styles, nor anything of another site.
@@ -23,15 +23,14 @@ How a page is added:
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Response, get
 from litestar.params import FromQuery, QueryParameter
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import AnyRequest, InjectedVisit
 from swarm_persistence.web.page import (
     agents,
     approvals,
@@ -55,13 +54,13 @@ _STATIC = Path(__file__).parent / "static"
 
 @get("/login", include_in_schema=False)
 async def login_form(
-    visit: NamedDependency[Visit], there: Annotated[str, QueryParameter(name="next")] = "/", failed: FromQuery[int] = 0
+    visit: InjectedVisit, there: Annotated[str, QueryParameter(name="next")] = "/", failed: FromQuery[int] = 0
 ) -> Response[str]:
     """Show the form of the login."""
     return render(visit, "login.html", there=there, failed=bool(failed))
 
 
-def _no_file(_request: Request[Any, Any, Any], error: ValueError) -> Response[bytes]:
+def _no_file(_request: AnyRequest, error: ValueError) -> Response[bytes]:
     # Python's file functions refuse a name with a NUL so.
     body = problem_body(404, f"There is no such file: {error}")
     return Response(body, status_code=404, media_type=MEDIA_TYPE)

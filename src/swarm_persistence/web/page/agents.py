@@ -1,16 +1,14 @@
 """The agents, and the page of one."""
 
 import asyncio
-from typing import Any
 from urllib.parse import unquote
 
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Response, get
 from litestar.params import FromPath
 
-from swarm_persistence import QueryBuilder, Storage, TaskModel
+from swarm_persistence import QueryBuilder, TaskModel
 from swarm_persistence.query.task_statuses import HELD
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.rendering import render
 
 _MOST_AGENTS = 500
@@ -19,16 +17,14 @@ _MOST_EVENTS = 25
 
 
 @get("/agents", include_in_schema=False)
-async def agents(
-    request: Request[Any, Any, Any], storage: NamedDependency[Storage], visit: NamedDependency[Visit]
-) -> Response[str]:
+async def agents(request: AnyRequest, storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
     """List the agents, the newest first."""
     found = await storage.get_agent_liveness(_MOST_AGENTS + 1)
     return render(visit, "agents.html", agents=found[:_MOST_AGENTS], has_more=len(found) > _MOST_AGENTS, again_in=5.0)
 
 
 @get("/agents/{id:str}", include_in_schema=False)
-async def agent(storage: NamedDependency[Storage], visit: NamedDependency[Visit], id: FromPath[str]) -> Response[str]:
+async def agent(storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str]) -> Response[str]:
     """Show an agent, its tasks and its events; one that is not registered as well."""
     agent_id = unquote(id)
     of_agent = QueryBuilder(TaskModel).where_eq("assigned_to", agent_id)

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 
 from swarm_persistence import Storage
 from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
 from swarm_persistence.storage.undecided_tasks import ready_tasks_of
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.worker.unhandled_types import unhandled_types
@@ -17,7 +16,7 @@ _MOST_TASKS = 50
 
 
 @get("/approvals", include_in_schema=False)
-async def approvals(storage: NamedDependency[Storage], visit: NamedDependency[Visit]) -> Response[str]:
+async def approvals(storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
     """List what waits for a decision, the most urgent first."""
     cache = cache_of(storage)
     waiting = await cache.get("waiting", storage.get_waiting_tasks)

@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter, URLEncodedBody
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from swarm_persistence import ConflictError, DocumentModel, InvalidQueryError, QueryBuilder, Storage, StorageError
 from swarm_persistence.storage.document_sizes import sizes_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import PAGE_SIZE
@@ -40,8 +40,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 @get("/documents", include_in_schema=False)
 async def documents(  # noqa: PLR0917 - the parts of a query string
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
+    storage: InjectedStorage,
+    visit: InjectedVisit,
     within: Within = None,
     after: FromQuery[str] = "",
     label: FromQuery[str] = "",
@@ -77,8 +77,8 @@ async def documents(  # noqa: PLR0917 - the parts of a query string
 
 @get("/documents/item", include_in_schema=False)
 async def document(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
+    storage: InjectedStorage,
+    visit: InjectedVisit,
     within: Annotated[list[str], QueryParameter(name="in", min_items=1)],
     key: FromQuery[str],
 ) -> Response[str]:
@@ -88,10 +88,7 @@ async def document(
 
 @post("/documents/item/{action:str}", status_code=303, include_in_schema=False)
 async def act(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    action: FromPath[str],
-    data: URLEncodedBody[dict[str, str]],
+    storage: InjectedStorage, visit: InjectedVisit, action: FromPath[str], data: FormFields
 ) -> Response[str] | Response[None]:
     """Delete a document if it is unchanged since it was shown; without a confirmation, ask for one."""
     question = question_of(action, QUESTIONS)

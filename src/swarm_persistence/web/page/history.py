@@ -5,13 +5,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Response, get
 from litestar.params import FromPath, FromQuery
 
-from swarm_persistence import EventModel, MessageModel, MetricModel, Storage
+from swarm_persistence import EventModel, MessageModel, MetricModel
 from swarm_persistence.clock import now
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.charts import RANGES, Buckets
 from swarm_persistence.web.page.lists import listed
@@ -34,15 +33,13 @@ class Conversation(msgspec.Struct):
 
 
 @get("/events", include_in_schema=False)
-async def events(
-    request: Request[Any, Any, Any], storage: NamedDependency[Storage], visit: NamedDependency[Visit]
-) -> Response[str]:
+async def events(request: AnyRequest, storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
     """List events, the latest first."""
     return render(visit, "events.html", found=await listed(request, storage, EventModel, _EVENT_FILTERS, "-sequence"))
 
 
 @get("/messages", include_in_schema=False)
-async def messages(storage: NamedDependency[Storage], visit: NamedDependency[Visit]) -> Response[str]:
+async def messages(storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
     """List the conversations."""
     counts = await cache_of(storage).get(
         "conversations", lambda: storage.count_by(MessageModel, "from_agent", "to_agent", "read")
@@ -65,7 +62,7 @@ async def messages(storage: NamedDependency[Storage], visit: NamedDependency[Vis
 
 @get("/messages/{first:str}/{second:str}", include_in_schema=False)
 async def conversation(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], first: FromPath[str], second: FromPath[str]
+    storage: InjectedStorage, visit: InjectedVisit, first: FromPath[str], second: FromPath[str]
 ) -> Response[str]:
     """Show the latest messages between two agents, the oldest of them first."""
     one, other = unquote(first), unquote(second)
@@ -75,10 +72,7 @@ async def conversation(
 
 @get("/measurements", include_in_schema=False)
 async def metrics(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    type: FromQuery[str] = "",
-    range: FromQuery[str] = "1h",
+    storage: InjectedStorage, visit: InjectedVisit, type: FromQuery[str] = "", range: FromQuery[str] = "1h"
 ) -> Response[str]:
     """List the types of metrics, and chart one of them."""
     counts = await cache_of(storage).get("metrics", lambda: storage.count_by(MetricModel, "metric_type", "unit"))

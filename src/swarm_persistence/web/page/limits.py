@@ -6,13 +6,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, URLEncodedBody
+from litestar.params import FromPath, FromQuery
 
 from swarm_persistence import InvalidQueryError, SerializationError, Storage, TaskLimit
 from swarm_persistence.query.filters import value_of
 from swarm_persistence.storage.limit_usage import LimitUsage, usage_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.confirming import ask, question_of, require_changes
 from swarm_persistence.web.page.rendering import redirect, render
@@ -29,9 +29,7 @@ _NUMBERS = {"running": "running", "per_key": "per_key", "starts": "starts", "per
 
 
 @get("/limits", include_in_schema=False)
-async def limits(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], done: FromQuery[str] = ""
-) -> Response[str]:
+async def limits(storage: InjectedStorage, visit: InjectedVisit, done: FromQuery[str] = "") -> Response[str]:
     """List the limits by task type."""
     usages = await cache_of(storage).get("limits", lambda: _usages(storage))
     found, more = usages.value
@@ -47,9 +45,7 @@ async def limits(
 
 
 @get("/forms/limit", include_in_schema=False)
-async def limit_form(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], task_type: FromQuery[str] = ""
-) -> Response[str]:
+async def limit_form(storage: InjectedStorage, visit: InjectedVisit, task_type: FromQuery[str] = "") -> Response[str]:
     """Show the form that sets a limit, with the type's present limit."""
     require_changes(visit)
     limit = await storage.get_limit(task_type) if task_type else None
@@ -61,9 +57,7 @@ async def limit_form(
 
 
 @post("/forms/limit/set", status_code=303, include_in_schema=False)
-async def set_limit(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], data: URLEncodedBody[dict[str, str]]
-) -> Response[str] | Response[None]:
+async def set_limit(storage: InjectedStorage, visit: InjectedVisit, data: FormFields) -> Response[str] | Response[None]:
     """Set a limit; without a confirmation, ask for one."""
     task_type = data.get("task_type", "")
     if data.get("confirmed") != "yes":
@@ -79,11 +73,7 @@ async def set_limit(
 
 @post("/limits/{id:str}/{action:str}", status_code=303, include_in_schema=False)
 async def act(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    id: FromPath[str],
-    action: FromPath[str],
-    data: URLEncodedBody[dict[str, str]],
+    storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str], action: FromPath[str], data: FormFields
 ) -> Response[str] | Response[None]:
     """Delete a limit; without a confirmation, ask for one."""
     task_type = unquote(id)

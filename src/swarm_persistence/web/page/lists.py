@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from litestar import Request
-
 from swarm_persistence import InvalidQueryError, Model, SerializationError, Storage
+from swarm_persistence.web.dependencies import AnyRequest
 from swarm_persistence.web.lists import RecordPage, page_of
 
 M = TypeVar("M", bound=Model)
@@ -53,9 +52,7 @@ class Listed:
         return {**self.filters, "sort": self.sort}
 
 
-async def listed(
-    request: Request[Any, Any, Any], storage: Storage, model: type[M], fields: Sequence[str], sort: str
-) -> Listed:
+async def listed(request: AnyRequest, storage: Storage, model: type[M], fields: Sequence[str], sort: str) -> Listed:
     """Return the page that a query string asks for; filters of other fields are left out."""
     given = request.query_params
     filters = {name: given.get(name, "").strip() for name in fields}

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from litestar import get
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
@@ -23,6 +22,7 @@ from swarm_persistence import (
     TaskModel,
 )
 from swarm_persistence.errors import shown
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedStreams
 from swarm_persistence.web.open_streams import OpenStreams
 
 _MODELS: dict[str, type[Model]] = {
@@ -43,8 +43,8 @@ _SILENCE_SECONDS = 15.0
 
 @get("/live", include_in_schema=False)
 async def live(
-    storage: NamedDependency[Storage],
-    streams: NamedDependency[OpenStreams],
+    storage: InjectedStorage,
+    streams: InjectedStreams,
     of: Annotated[str, QueryParameter(description="The names of tables.")] = "tasks",
 ) -> Stream:
     """Send an event after commits to these tables, as Server-Sent Events."""

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from litestar import Response, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath
 
 from swarm_persistence import ConflictError, NotFoundError, QueryBuilder, Storage, TaskModel
 from swarm_persistence.query.filters import query_of
 from swarm_persistence.query.task_statuses import UNFINISHED, UNSUCCESSFUL
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.lists import Listed
 from swarm_persistence.web.page.rendering import redirect
@@ -30,10 +29,7 @@ _OWN_FIELDS = frozenset({"csrf_token", "confirmed", "sort"})
 
 @post("/forms/tasks/{action:str}", status_code=303, include_in_schema=False)
 async def act_on_many(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    action: FromPath[str],
-    data: URLEncodedBody[dict[str, str]],
+    storage: InjectedStorage, visit: InjectedVisit, action: FromPath[str], data: FormFields
 ) -> Response[str] | Response[None]:
     """Cancel or retry the tasks that match; without a confirmation, ask for one."""
     question = question_of(action, QUESTIONS)

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from swarm_persistence import (
@@ -19,7 +18,7 @@ from swarm_persistence import (
 )
 from swarm_persistence.clock import now
 from swarm_persistence.query.task_statuses import FINISHED
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.charts import RANGES, Buckets, throughput_charts
@@ -32,9 +31,7 @@ _MOST_SCHEDULES = 5
 
 
 @get("/", include_in_schema=False)
-async def overview(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], range: FromQuery[str] = "1h"
-) -> Response[str]:
+async def overview(storage: InjectedStorage, visit: InjectedVisit, range: FromQuery[str] = "1h") -> Response[str]:
     """Show tasks by status and type, the throughput, agents, and what waits."""
     name = range if range in RANGES else "1h"
     cache = cache_of(storage)

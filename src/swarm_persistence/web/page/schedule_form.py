@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromQuery, URLEncodedBody
+from litestar.params import FromQuery
 
-from swarm_persistence import CatchUp, NotFoundError, ScheduleModel, Storage, StorageError
+from swarm_persistence import CatchUp, NotFoundError, ScheduleModel, StorageError
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.filters import value_of
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.confirming import ask, require_changes
 from swarm_persistence.web.page.rendering import json_to_edit, redirect, render
 from swarm_persistence.web.paths import path_part
@@ -31,9 +31,7 @@ _FIELDS = ("name", "task_type", *_TEXTS, *_CONVERTED, "payload", "task_fields")
 
 
 @get("/forms/schedule", include_in_schema=False)
-async def schedule_form(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], name: FromQuery[str] = ""
-) -> Response[str]:
+async def schedule_form(storage: InjectedStorage, visit: InjectedVisit, name: FromQuery[str] = "") -> Response[str]:
     """Show the form, with the present fields of a named schedule."""
     require_changes(visit)
     if not name:
@@ -46,7 +44,7 @@ async def schedule_form(
 
 @post("/forms/schedule/set", status_code=303, include_in_schema=False)
 async def set_schedule(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], data: URLEncodedBody[dict[str, str]]
+    storage: InjectedStorage, visit: InjectedVisit, data: FormFields
 ) -> Response[str] | Response[None]:
     """Store a schedule; without a confirmation, ask for one."""
     if data.get("confirmed") != "yes":

@@ -5,11 +5,10 @@ from datetime import datetime
 from urllib.parse import unquote
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, URLEncodedBody
+from litestar.params import FromPath, FromQuery
 
-from swarm_persistence import QueryBuilder, ScheduleModel, Storage, StorageError, TaskModel, next_times
-from swarm_persistence.web.access import Visit
+from swarm_persistence import QueryBuilder, ScheduleModel, StorageError, TaskModel, next_times
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
@@ -25,9 +24,7 @@ _MOST_TASKS = 25
 
 
 @get("/schedules", include_in_schema=False)
-async def schedules(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], done: FromQuery[str] = ""
-) -> Response[str]:
+async def schedules(storage: InjectedStorage, visit: InjectedVisit, done: FromQuery[str] = "") -> Response[str]:
     """List the schedules by name, each with its next times."""
     found = await storage.list_schedules()
     return render(
@@ -41,7 +38,7 @@ async def schedules(
 
 @get("/schedules/{id:str}", include_in_schema=False)
 async def schedule(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], id: FromPath[str], done: FromQuery[str] = ""
+    storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str], done: FromQuery[str] = ""
 ) -> Response[str]:
     """Show a schedule: its next times, what it stores, and the latest tasks."""
     name = unquote(id)
@@ -67,11 +64,7 @@ async def schedule(
 
 @post("/schedules/{id:str}/{action:str}", status_code=303, include_in_schema=False)
 async def act(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    id: FromPath[str],
-    action: FromPath[str],
-    data: URLEncodedBody[dict[str, str]],
+    storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str], action: FromPath[str], data: FormFields
 ) -> Response[str] | Response[None]:
     """Pause, resume or delete a schedule; without a confirmation, ask for one."""
     name = unquote(id)

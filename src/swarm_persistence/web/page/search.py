@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from swarm_persistence import AgentModel, EventModel, QueryBuilder, Storage, StorageError, TaskModel
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.rendering import redirect, render
 from swarm_persistence.web.paths import path_part
 
@@ -17,7 +16,7 @@ _TEXT_FIELDS = ("assigned_to", "task_type")
 
 @get("/search", include_in_schema=False)
 async def search(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], q: FromQuery[str] = ""
+    storage: InjectedStorage, visit: InjectedVisit, q: FromQuery[str] = ""
 ) -> Response[str] | Response[None]:
     """Redirect to the first match: by id, by key, by agent, by type, by the beginning of a task's id."""
     text = q.strip()

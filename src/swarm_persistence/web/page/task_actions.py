@@ -3,13 +3,12 @@
 from urllib.parse import unquote
 
 from litestar import Response, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath
 
 from swarm_persistence import ConflictError, LeaseLostError, Storage, TaskModel, TaskPriority, TaskStatus
 from swarm_persistence.clock import now
 from swarm_persistence.storage import interventions
-from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.confirming import ask, question_of
 from swarm_persistence.web.page.rendering import redirect
 from swarm_persistence.web.page.tasks import task_page
@@ -27,11 +26,7 @@ QUESTIONS = {
 
 @post("/tasks/{id:str}/{action:str}", status_code=303, include_in_schema=False)
 async def act(
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
-    id: FromPath[str],
-    action: FromPath[str],
-    data: URLEncodedBody[dict[str, str]],
+    storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str], action: FromPath[str], data: FormFields
 ) -> Response[str] | Response[None]:
     """Make a change and show the task; without a confirmation, ask for one."""
     task_id = unquote(id)

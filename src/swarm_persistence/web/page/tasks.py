@@ -1,17 +1,16 @@
 """The list of tasks, and the page of one."""
 
 import asyncio
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Response, get
 from litestar.params import FromPath, FromQuery
 
 from swarm_persistence import Storage, TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.web.access import Visit
+from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.approvals import types_to_decide
 from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
@@ -34,9 +33,9 @@ class TaskActions(msgspec.Struct, frozen=True):
 
 @get("/tasks", include_in_schema=False)
 async def tasks(
-    request: Request[Any, Any, Any],
-    storage: NamedDependency[Storage],
-    visit: NamedDependency[Visit],
+    request: AnyRequest,
+    storage: InjectedStorage,
+    visit: InjectedVisit,
     done: FromQuery[str] = "",
     count: FromQuery[int] = 0,
 ) -> Response[str]:
@@ -47,7 +46,7 @@ async def tasks(
 
 @get("/tasks/{id:str}", include_in_schema=False)
 async def task(
-    storage: NamedDependency[Storage], visit: NamedDependency[Visit], id: FromPath[str], done: FromQuery[str] = ""
+    storage: InjectedStorage, visit: InjectedVisit, id: FromPath[str], done: FromQuery[str] = ""
 ) -> Response[str]:
     """Show one task in full."""
     return await task_page(storage, visit, unquote(id), done=done)
