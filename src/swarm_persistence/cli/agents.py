@@ -9,13 +9,10 @@ from swarm_persistence.cli.records import (
     add_group,
     add_page,
     age,
-    of_group,
-    page_of,
-    run_on,
-    show_list,
+    matching,
+    show_page,
 )
 from swarm_persistence.models import AgentModel, AgentStatus
-from swarm_persistence.query.builder import QueryBuilder
 
 
 def add_parser(commands: "Subparsers") -> None:
@@ -35,14 +32,7 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """List agents, and return the exit code."""
-    query = QueryBuilder(AgentModel)
-    if arguments.status:
-        query = query.where_in("status", arguments.status)
-    if arguments.type:
-        query = query.where_in("agent_type", arguments.type)
-    query = of_group(query, arguments)
-    page = page_of(query, "id", arguments, arguments.after)
-    agents = run_on(arguments.database, lambda storage: storage.repository(AgentModel).query(page))
+    query = matching(AgentModel, arguments, status=arguments.status, agent_type=arguments.type)
     columns = {
         "id": lambda agent: agent.id,
         "name": lambda agent: agent.name,
@@ -51,5 +41,5 @@ def run_list(arguments: argparse.Namespace) -> int:
         "heartbeat": lambda agent: age(agent.heartbeat),
         "capabilities": lambda agent: ", ".join(agent.capabilities),
     }
-    show_list(arguments, agents, "Agents", columns, lambda agent: agent.id)
+    show_page(arguments, query, "id", "Agents", columns)
     return 0

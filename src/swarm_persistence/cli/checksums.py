@@ -5,7 +5,7 @@ import argparse
 from swarm_persistence.cli.doctor import examine
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.finding import Level
-from swarm_persistence.cli.records import print_json
+from swarm_persistence.cli.records import print_result
 from swarm_persistence.cli.target import existing_file
 
 _DESCRIPTION = """\
@@ -41,8 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{str(path)!r} is open in another process; stop it first", exit_code=1) from error
     except apsw.Error as error:
         raise CommandError(f"{str(path)!r} was not rewritten with checksums (SQLite: {error})", exit_code=1) from error
-    if arguments.json:
-        print_json({"database": str(path), "checksums": True})
-    else:
-        print(f"{path} keeps a checksum of each page")
+    print_result(arguments, {"database": str(path), "checksums": True}, f"{path} keeps a checksum of each page")
     return 0

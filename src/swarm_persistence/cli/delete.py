@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from swarm_persistence.cli.confirmation import confirm
-from swarm_persistence.cli.records import Subparsers, pair, print_json, run_on
+from swarm_persistence.cli.records import Subparsers, pair, print_result, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.filters import query_of
@@ -37,10 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
             "delete", lambda: [f"in {shown(arguments.database)}: {_count(arguments, query, True):,} {arguments.kind}"]
         )
     count = _count(arguments, query, arguments.dry_run)
-    if arguments.json:
-        print_json({"count": count, "dry_run": arguments.dry_run})
-    else:
-        print(f"{arguments.kind} {'to delete' if arguments.dry_run else 'deleted'}: {count:,}")
+    text = f"{arguments.kind} {'to delete' if arguments.dry_run else 'deleted'}: {count:,}"
+    print_result(arguments, {"count": count, "dry_run": arguments.dry_run}, text)
     return 0
 
 

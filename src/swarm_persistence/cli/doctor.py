@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from swarm_persistence.backends.targets import sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.file_system import examine_modes, examine_names, examine_place, examine_processes
 from swarm_persistence.cli.finding import Finding, Level
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.sqlite_releases import examine_releases
 from swarm_persistence.cli.target import existing_file, shown
 from swarm_persistence.cli.terminal import open_console, print_line
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_sound = all(finding.level is not Level.WRONG for finding in findings)
     if console is None:
         report = {"database": str(database), "ok": is_sound, "findings": msgspec.to_builtins(findings)}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report, indent=2)
     else:
         _show(console, database, findings)
     return 0 if is_sound else 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from swarm_persistence.cli.confirmation import confirm
-from swarm_persistence.cli.records import Subparsers, print_json, printable, run_on
+from swarm_persistence.cli.records import Subparsers, print_result, printable, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.storage import Erased
 
@@ -40,10 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not (arguments.yes or arguments.dry_run):
         confirm("erase", lambda: _facts(arguments))
     erased = _erase(arguments, dry_run=arguments.dry_run)
-    if arguments.json:
-        print_json(erased)
-    else:
-        print(f"{'to delete' if arguments.dry_run else 'deleted'}: {_listed(erased)}")
+    print_result(arguments, erased, f"{'to delete' if arguments.dry_run else 'deleted'}: {_listed(erased)}")
     return 0
 
 

@@ -9,7 +9,7 @@ from swarm_persistence.cli.records import (
     add_action,
     add_actions,
     add_group,
-    of_group,
+    matching,
     print_json,
     printable,
     run_on,
@@ -17,7 +17,6 @@ from swarm_persistence.cli.records import (
     whole_number,
 )
 from swarm_persistence.models import EventModel
-from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 
 _LAST = 20
@@ -45,12 +44,7 @@ def run_tail(arguments: argparse.Namespace) -> int:
 
 
 async def _tail(storage: Storage, arguments: argparse.Namespace) -> None:
-    query = QueryBuilder(EventModel)
-    if arguments.type:
-        query = query.where_in("event_type", arguments.type)
-    if arguments.agent is not None:
-        query = query.where_eq("agent_id", arguments.agent)
-    query = of_group(query, arguments)
+    query = matching(EventModel, arguments, event_type=arguments.type, agent_id=arguments.agent)
     last = await storage.repository(EventModel).query(query.order_by("sequence", desc=True).limit(arguments.limit))
     if not arguments.follow:
         for event in reversed(last):

@@ -2,11 +2,11 @@
 
 import argparse
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console, print_line
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcome = asyncio.run(import_rust(arguments.source, arguments.target, add=arguments.add))
     if console is None:
         report = {"source": arguments.source, "target": shown(arguments.target), "complete": outcome.is_complete}
-        print(json.dumps(report | msgspec.to_builtins(outcome), indent=2, ensure_ascii=False))
+        print_json(report | msgspec.to_builtins(outcome), indent=2)
     else:
         _show(console, outcome, shown(arguments.target))
     return 0 if outcome.is_complete else 1

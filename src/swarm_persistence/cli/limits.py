@@ -8,7 +8,7 @@ from swarm_persistence.cli.records import (
     add_action,
     add_actions,
     delete_one,
-    print_json,
+    print_result,
     printable,
     run_on,
     show_list,
@@ -21,8 +21,7 @@ _TYPE = "the type of the tasks"
 def add_parser(commands: "Subparsers") -> None:
     """Add the command's arguments."""
     actions = add_actions(commands, "limits", "List, set and delete limits of running tasks.")
-    listing = add_action(actions, "list", "List limits by task type.", run_list)
-    listing.set_defaults(limit=None)
+    add_action(actions, "list", "List limits by task type.", run_list)
     setting = add_action(
         actions,
         "set",
@@ -47,7 +46,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         "per key": lambda limit: _number(limit.per_key),
         "starts": _starts_of,
     }
-    show_list(arguments, limits, "Limits", columns, lambda limit: limit.id)
+    show_list(arguments, limits, "Limits", columns)
     return 0
 
 
@@ -63,12 +62,9 @@ def run_set(arguments: argparse.Namespace) -> int:
             per=arguments.per,
         ),
     )
-    if arguments.json:
-        print_json(limit)
-    else:
-        parts = {"running": _number(limit.running), "per key": _number(limit.per_key), "starts": _starts_of(limit)}
-        shown = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
-        print(f"{printable(limit.task_type)}: {shown}")
+    parts = {"running": _number(limit.running), "per key": _number(limit.per_key), "starts": _starts_of(limit)}
+    shown = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
+    print_result(arguments, limit, f"{printable(limit.task_type)}: {shown}")
     return 0
 
 

@@ -40,6 +40,11 @@ from swarm_persistence.errors import StorageError
 
 PROGRAM = "swarm-persistence"
 
+# In the order of the help.
+_RUNNING = (demo, worker, serve, mcp)
+_SHOWING = (stats, top, tasks, schedules, limits, agents, events, messages)
+_MAINTAINING = (doctor, migrate, prune, partition, recover, copying, import_rust, delete, erase, backup, checksums)
+
 _EXIT_CODES = """\
 exit codes: 0 all is well, 1 something is wrong, 2 the command could not be run as given, 130 stopped by Ctrl-C"""
 
@@ -77,29 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    demo.add_parser(commands)
-    worker.add_parser(commands)
-    serve.add_parser(commands)
-    mcp.add_parser(commands)
-    stats.add_parser(commands)
-    top.add_parser(commands)
-    tasks.add_parser(commands)
-    schedules.add_parser(commands)
-    limits.add_parser(commands)
-    agents.add_parser(commands)
-    events.add_parser(commands)
-    messages.add_parser(commands)
-    doctor.add_parser(commands)
-    migrate.add_parser(commands)
-    prune.add_parser(commands)
-    partition.add_parser(commands)
-    recover.add_parser(commands)
-    copying.add_parser(commands)
-    import_rust.add_parser(commands)
-    delete.add_parser(commands)
-    erase.add_parser(commands)
-    backup.add_parser(commands)
-    checksums.add_parser(commands)
+    for command in (*_RUNNING, *_SHOWING, *_MAINTAINING):
+        command.add_parser(commands)
     completion.add_parser(commands, make_parser)
     return parser
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
+from swarm_persistence.backends.targets import default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.target import add_database, shown
 from swarm_persistence.cli.telemetry import export_last_spans, instrument_if_provided
 
 if TYPE_CHECKING:
@@ -34,12 +34,7 @@ command itself, as its configuration says; any number of them, and of workers, c
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("mcp", help="let language models take part, by MCP", description=_DESCRIPTION)
-    parser.add_argument(
-        "database",
-        metavar="DATABASE",
-        nargs="?",
-        help=f"a path or URL (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in the directory where it starts)",
-    )
+    add_database(parser, "in the directory where it starts")
     parser.set_defaults(run=run)
 
 

@@ -11,16 +11,14 @@ from swarm_persistence.cli.records import (
     add_page,
     age,
     json_value,
-    of_group,
-    page_of,
+    matching,
+    print_result,
     run_on,
     short_json,
-    show_list,
-    show_stored,
+    show_page,
     tag,
 )
 from swarm_persistence.models import MessageModel, MessagePriority
-from swarm_persistence.query.builder import QueryBuilder
 
 _SHOWN = 60
 
@@ -53,17 +51,11 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """List messages, and return the exit code."""
-    query = QueryBuilder(MessageModel)
-    for field, value in (("from_agent", arguments.sender), ("to_agent", arguments.to)):
-        if value is not None:
-            query = query.where_eq(field, value)
-    if arguments.type:
-        query = query.where_in("message_type", arguments.type)
-    if arguments.unread:
-        query = query.where_eq("read", False)
-    query = of_group(query, arguments)
-    page = page_of(query, "sequence", arguments, _sequence(arguments.after))
-    messages = run_on(arguments.database, lambda storage: storage.repository(MessageModel).query(page))
+    arguments.after = _sequence(arguments.after)
+    sender, receiver, unread = arguments.sender, arguments.to, False if arguments.unread else None
+    query = matching(
+        MessageModel, arguments, from_agent=sender, to_agent=receiver, message_type=arguments.type, read=unread
+    )
     columns = {
         "sequence": lambda message: str(message.sequence),
         "from": lambda message: message.from_agent,
@@ -74,7 +66,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         "sent": lambda message: age(message.timestamp),
         "content": lambda message: "" if message.content is None else short_json(message.content)[:_SHOWN],
     }
-    show_list(arguments, messages, "Messages", columns, lambda message: message.sequence)
+    show_page(arguments, query, "sequence", "Messages", columns)
     return 0
 
 
@@ -90,7 +82,7 @@ def run_send(arguments: argparse.Namespace) -> int:
         tags=dict(arguments.tag),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_message(message))
-    show_stored(arguments, stored)
+    print_result(arguments, stored, stored.id)
     return 0
 
 

@@ -5,7 +5,7 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, sqlite_path
+from swarm_persistence.backends.targets import default_target, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.migration_plans import (
     PlannedStep,
@@ -15,7 +15,7 @@ from swarm_persistence.cli.migration_plans import (
     print_plan,
 )
 from swarm_persistence.cli.records import print_json
-from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.target import add_database, shown
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
 _DESCRIPTION = """\
@@ -29,12 +29,7 @@ _LOCK_TIMEOUT_SECONDS = 600.0
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("migrate", help="bring a schema to a version", description=_DESCRIPTION)
-    parser.add_argument(
-        "database",
-        metavar="DATABASE",
-        nargs="?",
-        help=f"a path or URL (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory)",
-    )
+    add_database(parser)
     parser.add_argument("--to", type=int, metavar="N", help="the version, 1 or higher (default: the latest)")
     parser.add_argument("--plan", action="store_true", help="print the steps and their statements, and change nothing")
     parser.add_argument("--json", action="store_true", help="print the steps, planned or taken, as one JSON object")

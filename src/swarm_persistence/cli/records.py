@@ -71,10 +71,17 @@ def add_group(parser: argparse.ArgumentParser, records: str) -> None:
     )
 
 
-def of_group(query: QueryBuilder[M], arguments: argparse.Namespace) -> QueryBuilder[M]:
-    """Restrict a query to the records that these arguments choose."""
-    if arguments.group is not None:
-        query = query.where_eq("group", arguments.group)
+def matching(model: type[M], arguments: argparse.Namespace, **fields: str | bool | list[str] | None) -> QueryBuilder[M]:
+    """Return the query of the records of the group and tags of the arguments whose fields have these values.
+
+    A list is of values of which one must fit; `None` fits all records.
+    """
+    query = QueryBuilder(model)
+    for field, value in {**fields, "group": arguments.group}.items():
+        if isinstance(value, list):
+            query = query.where_in(field, value)
+        elif value is not None:
+            query = query.where_eq(field, value)
     for key, value in arguments.tag or ():
         query = query.where_tag(key, value)
     return query
@@ -118,40 +125,44 @@ def run_on(target: str, work: Callable[[Storage], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def page_of(query: QueryBuilder[M], field: str, arguments: argparse.Namespace, after: object) -> QueryBuilder[M]:
-    """Return the query of one page, from the highest value of a unique field down."""
-    beyond = query if after is None else query.where_lt(field, after)
-    return beyond.order_by(field, desc=True).limit(arguments.limit)
+def print_json(record: msgspec.Struct | dict[str, Any], indent: int | None = None) -> None:
+    """Print a record as JSON, by default on one line."""
+    print(json.dumps(msgspec.to_builtins(record), indent=indent, ensure_ascii=False), flush=True)
 
 
-def print_json(record: msgspec.Struct | dict[str, Any]) -> None:
-    """Print a record as one line of JSON."""
-    print(json.dumps(msgspec.to_builtins(record), ensure_ascii=False), flush=True)
-
-
-def show_stored(arguments: argparse.Namespace, record: Model) -> None:
-    """Print a record that was stored: its id, or with `--json` the whole record."""
+def print_result(arguments: argparse.Namespace, result: msgspec.Struct | dict[str, Any], text: str) -> None:
+    """Print what a command has done: a text, or with `--json` the result."""
     if arguments.json:
-        print_json(record)
+        print_json(result)
     else:
-        print(record.id)
+        print(text, flush=True)
+
+
+def show_page(
+    arguments: argparse.Namespace,
+    query: QueryBuilder[M],
+    field: str,
+    title: str,
+    columns: dict[str, Callable[[M], str]],
+) -> None:
+    """Read one page, from the highest value of a unique field down, and print it, with the command for the next one."""
+    beyond = query if arguments.after is None else query.where_lt(field, arguments.after)
+    page = beyond.order_by(field, desc=True).limit(arguments.limit)
+    records = run_on(arguments.database, lambda storage: storage.repository(page.query.table.model).query(page))
+    show_list(arguments, records, title, columns)
+    if not arguments.json and len(records) == arguments.limit:
+        print_line(open_console(), f"more: --after {printable(str(getattr(records[-1], field)))}")
 
 
 def show_list(
-    arguments: argparse.Namespace,
-    records: Sequence[M],
-    title: str,
-    columns: dict[str, Callable[[M], str]],
-    cursor: Callable[[M], object],
+    arguments: argparse.Namespace, records: Sequence[M], title: str, columns: dict[str, Callable[[M], str]]
 ) -> None:
-    """Print records: as JSON lines, or as a table with the command for the next page."""
-    if arguments.json:
-        for record in records:
-            print_json(record)
+    """Print records: as JSON lines, or as a table."""
+    if not arguments.json:
+        show_all(records, title, columns)
         return
-    show_all(records, title, columns)
-    if records and len(records) == arguments.limit:
-        print_line(open_console(), f"more: --after {printable(str(cursor(records[-1])))}")
+    for record in records:
+        print_json(record)
 
 
 def show_all(records: Sequence[M], title: str, columns: dict[str, Callable[[M], str]]) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ import msgspec
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.target import shown
 from swarm_persistence.cli.terminal import new_table, open_console, print_line
 from swarm_persistence.schema.tables import PUBLIC_TABLES
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write_losses(losses, outcome.losses)
     if console is None:
         report = {"database": str(source), "target": shown(arguments.target), "complete": outcome.is_complete}
-        print(json.dumps(report | msgspec.to_builtins(outcome), indent=2, ensure_ascii=False))
+        print_json(report | msgspec.to_builtins(outcome), indent=2)
     else:
         _show(console, outcome, losses)
     return 0 if outcome.is_complete else 1

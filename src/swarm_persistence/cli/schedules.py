@@ -16,6 +16,7 @@ from swarm_persistence.cli.records import (
     delete_one,
     print_fields,
     print_json,
+    print_result,
     printable,
     run_on,
     show_list,
@@ -34,17 +35,24 @@ _NAME = "the name of the schedule"
 def add_parser(commands: "Subparsers") -> None:
     """Add the command's arguments."""
     actions = add_actions(commands, "schedules", "List, show, set, pause, resume and delete schedules.")
-    listing = add_action(actions, "list", "List schedules by name, each with its next time.", run_list)
-    listing.set_defaults(limit=None)
+    add_action(actions, "list", "List schedules by name, each with its next time.", run_list)
     show = add_action(actions, "show", "Show one schedule, and its next times by the clocks of its zone.", run_show)
     show.add_argument("name", metavar="NAME", help=_NAME)
     show.add_argument(
         "--times", type=whole_number, default=_SHOWN_TIMES, metavar="N", help=f"how many (default: {_SHOWN_TIMES})"
     )
     _add_set(actions)
-    pause = add_action(actions, "pause", "Let a schedule store no tasks until it is resumed.", _changing(_pause))
+    pause = add_action(
+        actions,
+        "pause",
+        "Let a schedule store no tasks until it is resumed.",
+        _changing(lambda storage, name: storage.pause_schedule(name)),
+    )
     resume = add_action(
-        actions, "resume", "Resume a paused schedule. What it has missed is not caught up.", _changing(_resume)
+        actions,
+        "resume",
+        "Resume a paused schedule. What it has missed is not caught up.",
+        _changing(lambda storage, name: storage.resume_schedule(name)),
     )
     delete = add_action(actions, "delete", "Delete a schedule. The tasks that it has stored stay.", run_delete)
     for parser in (pause, resume, delete):
@@ -105,7 +113,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         "next": lambda schedule: "paused" if schedule.paused else _local(schedule, schedule.next_at),
         "last": lambda schedule: _local(schedule, schedule.last_at),
     }
-    show_list(arguments, schedules, "Schedules", columns, lambda schedule: schedule.name)
+    show_list(arguments, schedules, "Schedules", columns)
     return 0
 
 
@@ -143,19 +151,8 @@ def _changing(
 
 
 def _print_state(arguments: argparse.Namespace, schedule: ScheduleModel) -> None:
-    if arguments.json:
-        print_json(schedule)
-    else:
-        state = "paused" if schedule.paused else f"next at {_local(schedule, schedule.next_at)}"
-        print(f"{printable(schedule.name)}: {state}")
-
-
-async def _pause(storage: Storage, name: str) -> ScheduleModel:
-    return await storage.pause_schedule(name)
-
-
-async def _resume(storage: Storage, name: str) -> ScheduleModel:
-    return await storage.resume_schedule(name)
+    state = "paused" if schedule.paused else f"next at {_local(schedule, schedule.next_at)}"
+    print_result(arguments, schedule, f"{printable(schedule.name)}: {state}")
 
 
 async def _existing(storage: Storage, name: str) -> ScheduleModel:

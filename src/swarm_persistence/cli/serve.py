@@ -11,9 +11,9 @@ import stat
 import sys
 from pathlib import Path
 
-from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
+from swarm_persistence.backends.targets import default_target, init_storage
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.target import existing_file, open_existing, shown
+from swarm_persistence.cli.target import add_database, existing_file, open_existing, shown
 from swarm_persistence.cli.telemetry import instrument_if_provided
 from swarm_persistence.storage import Storage
 
@@ -26,12 +26,7 @@ language models. It listens to this machine only, unless --host says otherwise; 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's arguments."""
     parser = commands.add_parser("serve", help="serve the live page, the HTTP API and MCP", description=_DESCRIPTION)
-    parser.add_argument(
-        "database",
-        metavar="DATABASE",
-        nargs="?",
-        help=f"a path or URL (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory)",
-    )
+    add_database(parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen to (default: 127.0.0.1)")
     parser.add_argument(
         "--port", type=_port, default=8787, metavar="N", help="the port (default: 8787; 0: any free one)"

@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from swarm_persistence.cli.records import printable
-from swarm_persistence.cli.target import existing_file, open_existing, shown
+from swarm_persistence.cli.records import print_json, printable, run_on
+from swarm_persistence.cli.target import existing_file, shown
 from swarm_persistence.cli.terminal import new_table, open_console, print_line
 from swarm_persistence.clock import now
 from swarm_persistence.models import (
@@ -95,19 +94,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the statistics, and return the exit code."""
-    path = existing_file(arguments.database)
     console = None if arguments.json else open_console()
-    stats = asyncio.run(_read(str(path or arguments.database)))
+    name = shown(str(existing_file(arguments.database) or arguments.database))
+    stats = run_on(arguments.database, lambda storage: read_stats(storage, name))
     if console is None:
-        print(json.dumps(msgspec.to_builtins(stats), indent=2, ensure_ascii=False))
+        print_json(stats, indent=2)
     else:
         _show(console, stats)
     return 0
-
-
-async def _read(target: str) -> Stats:
-    async with await open_existing(target) as storage:
-        return await read_stats(storage, shown(target))
 
 
 async def read_stats(storage: Storage, name: str) -> Stats:

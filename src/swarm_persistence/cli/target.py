@@ -1,9 +1,10 @@
 """Resolves the name of a database; refuses a missing one, which a command that only reads must not create."""
 
+import argparse
 import os
 from pathlib import Path
 
-from swarm_persistence.backends.targets import init_storage, sqlite_path, sqlite_target
+from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, init_storage, sqlite_path, sqlite_target
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 from swarm_persistence.engines.sql.postgres.url import shown as shown_url
@@ -37,6 +38,12 @@ def existing_file(target: str) -> Path | None:
     if size == 0:
         raise CommandError(f"{path!r} is empty: no database")
     return Path(path)
+
+
+def add_database(parser: argparse.ArgumentParser, where: str = "in this directory") -> None:
+    """Add the argument that names a database, or none; `where` says where the default path is."""
+    text = f"a path or URL (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} {where})"
+    parser.add_argument("database", metavar="DATABASE", nargs="?", help=text)
 
 
 async def open_existing(target: str, *, migrate: bool | None = None) -> Storage:

@@ -8,7 +8,7 @@ from functools import partial
 
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import while_read
-from swarm_persistence.cli.records import Subparsers, add_action, print_json, printable, run_on, show_stored
+from swarm_persistence.cli.records import Subparsers, add_action, print_result, printable, run_on
 from swarm_persistence.cli.task_fields import add_task_fields, task_fields_of
 from swarm_persistence.clock import now
 from swarm_persistence.durations import LONGEST_SECONDS
@@ -40,7 +40,11 @@ def add_parsers(actions: "Subparsers") -> None:
         help="for how long it holds its key (default: for_ever)",
     )
     for name, text, change in (
-        ("retry", "Make finished tasks pending again. They begin anew, as if they had never run.", _retry),
+        (
+            "retry",
+            "Make finished tasks pending again. They begin anew, as if they had never run.",
+            lambda storage, id: storage.retry_task(id),
+        ),
         (
             "cancel",
             "Cancel unfinished tasks. An agent that holds one loses it; tasks that depend on it fail.",
@@ -91,7 +95,7 @@ def run_add(arguments: argparse.Namespace) -> int:
         **task_fields_of(arguments),
     )
     stored = run_on(arguments.database, lambda storage: storage.store_task(task))
-    show_stored(arguments, stored)
+    print_result(arguments, stored, stored.id)
     return 0
 
 
@@ -117,20 +121,16 @@ def run_wait(arguments: argparse.Namespace) -> int:
 def run_decision(arguments: argparse.Namespace) -> int:
     """Approve or reject each of the tasks, and return the exit code."""
 
-    async def decide(storage: Storage, id: str) -> TaskModel:
+    def decide(storage: Storage, id: str) -> Awaitable[TaskModel]:
         verb = storage.approve_task if arguments.decision == "approve" else storage.reject_task
-        return await verb(id, arguments.by, arguments.comment)
+        return verb(id, arguments.by, arguments.comment)
 
     return run_change(arguments.decision, decide, arguments)
 
 
 def run_release(arguments: argparse.Namespace) -> int:
     """Release each of the tasks, and return the exit code."""
-    agent_id, retry_in = arguments.agent, arguments.retry_in
-
-    async def release(storage: Storage, id: str) -> TaskModel:
-        return await interventions.release(storage, id, agent_id=agent_id, retry_in=retry_in)
-
+    release = partial(interventions.release, agent_id=arguments.agent, retry_in=arguments.retry_in)
     return run_change("release", release, arguments)
 
 
@@ -155,11 +155,4 @@ def run_change(name: str, change: Change, arguments: argparse.Namespace) -> int:
 
 
 def _print_status(arguments: argparse.Namespace, task: TaskModel) -> None:
-    if arguments.json:
-        print_json(task)
-    else:
-        print(f"{printable(task.id)}: {task.status}", flush=True)
-
-
-async def _retry(storage: Storage, id: str) -> TaskModel:
-    return await storage.retry_task(id)
+    print_result(arguments, task, f"{printable(task.id)}: {task.status}")

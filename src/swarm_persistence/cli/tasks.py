@@ -15,18 +15,16 @@ from swarm_persistence.cli.records import (
     add_limit,
     add_page,
     age,
-    of_group,
-    page_of,
+    matching,
     print_fields,
     print_json,
     printable,
     run_on,
     show_all,
-    show_list,
+    show_page,
 )
 from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.models import TaskModel, TaskStatus
-from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage, UnmetDependency
 
@@ -62,18 +60,14 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """List tasks, and return the exit code."""
-    query = QueryBuilder(TaskModel)
-    if arguments.status:
-        query = query.where_in("status", arguments.status)
-    if arguments.type:
-        query = query.where_in("task_type", arguments.type)
-    if arguments.agent is not None:
-        query = query.where_eq("assigned_to", arguments.agent)
-    if arguments.concurrency_key is not None:
-        query = query.where_eq("concurrency_key", arguments.concurrency_key)
-    query = of_group(query, arguments)
-    page = page_of(query, "id", arguments, arguments.after)
-    tasks = run_on(arguments.database, lambda storage: storage.repository(TaskModel).query(page))
+    query = matching(
+        TaskModel,
+        arguments,
+        status=arguments.status,
+        task_type=arguments.type,
+        assigned_to=arguments.agent,
+        concurrency_key=arguments.concurrency_key,
+    )
     columns = {
         "id": lambda task: task.id,
         "type": lambda task: task.task_type,
@@ -83,7 +77,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         "created": lambda task: age(task.created_at),
         "error": lambda task: (task.error or "").partition("\n")[0][:60],
     }
-    show_list(arguments, tasks, "Tasks", columns, lambda task: task.id)
+    show_page(arguments, query, "id", "Tasks", columns)
     return 0
 
 

@@ -1,9 +1,9 @@
 """Writes to a terminal, or plain lines if standard output is not one."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from swarm_persistence.cli.failure import CommandError
 
@@ -15,12 +15,8 @@ _WIDTH_WITHOUT_TERMINAL = 10_000  # no row is broken, so that grep finds all of 
 _LINES_WITHOUT_TERMINAL = 4
 
 
-class Meter(Protocol):
-    """A progress display."""
-
-    def __call__(self, done: int) -> None:
-        """Show this much as done."""
-        ...
+Meter = Callable[[int], None]
+"""A progress display: called with the number of what is done."""
 
 
 def open_console(*, is_quiet: bool = False, least: int = 0) -> "Console":
@@ -60,7 +56,7 @@ def print_line(console: "Console", text: str, style: str | None = None) -> None:
 def meter(console: "Console", title: str, total: int) -> Iterator[Meter]:
     """Show a progress bar within the block; without a terminal, a line for every quarter."""
     if not console.is_terminal:
-        yield _Lines(console, title, total)
+        yield _lines(console, title, total)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -70,16 +66,13 @@ def meter(console: "Console", title: str, total: int) -> Iterator[Meter]:
         yield lambda done: progress.update(shown, completed=done)
 
 
-class _Lines:
-    def __init__(self, console: "Console", title: str, total: int) -> None:
-        self._console = console
-        self._title = title
-        self._total = total
-        self._next = total / _LINES_WITHOUT_TERMINAL
+def _lines(console: "Console", title: str, total: int) -> Meter:
+    step = next_shown = total / _LINES_WITHOUT_TERMINAL
 
-    def __call__(self, done: int) -> None:
-        if not self._total or done < self._next:
-            return
-        while self._next <= done:
-            self._next += self._total / _LINES_WITHOUT_TERMINAL
-        print_line(self._console, f"{self._title}: {done:,} of {self._total:,}")
+    def show(done: int) -> None:
+        nonlocal next_shown
+        if total and done >= next_shown:
+            next_shown = (done // step + 1) * step
+            print_line(console, f"{title}: {done:,} of {total:,}")
+
+    return show
