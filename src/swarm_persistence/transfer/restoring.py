@@ -2,11 +2,12 @@
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.engines.interface import Progress
-from swarm_persistence.engines.lines import Header, check_lines, read_lines
+from swarm_persistence.engines.lines import check_lines, read_lines
 from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.stepping import run_beside, run_in_steps
 from swarm_persistence.errors import OtherError, shown
@@ -49,63 +50,57 @@ async def restore(
         await run_in_steps(lambda stop: restore_pages(source, path, stop, is_overwriting=overwrite), progress)
         return
     header = await run_beside(partial(check_lines, source, source, is_thorough=True))
-    await _Restoring(source, header, overwrite, progress).into(target)
+    total = sum((header.counts or {}).values())
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, max(total, done))
+
+    async def fill(storage: Storage) -> None:
+        lines = read_lines(source, source)
+        await restore_records(storage, lines, header, is_overwriting=overwrite, progress=tell)
+
+    await fill_target(target, fill, is_overwriting=overwrite)
 
 
-class _Restoring:
-    """The restore of a file of JSON lines."""
+async def fill_target(
+    target: str | os.PathLike[str] | Storage,
+    fill: Callable[[Storage], Awaitable[None]],
+    *,
+    is_overwriting: bool = False,
+    takes_existing_file: bool = False,
+) -> None:
+    """Open the storage that a target names, unless it is open, and let a function fill it in one transaction.
 
-    def __init__(self, source: str, header: Header, is_overwriting: bool, progress: Progress | None) -> None:
-        self._source = source
-        self._header = header
-        self._is_overwriting = is_overwriting
-        self._progress = progress
-
-    async def into(self, target: str | os.PathLike[str] | Storage) -> None:
-        """Restore the file."""
-        if isinstance(target, Storage):
-            await self._fill(target)
-            return
-        path = path_of(target)
-        if path is None:
-            await self._fill_server(os.fspath(target))
-        else:
-            await self._make_file(path)
-
-    async def _fill(self, storage: Storage) -> None:
-        total = sum((self._header.counts or {}).values())
-
-        def tell(done: int) -> None:
-            if self._progress is not None:
-                self._progress(done, max(total, done))
-
-        await restore_records(
-            storage,
-            read_lines(self._source, self._source),
-            self._header,
-            is_overwriting=self._is_overwriting,
-            progress=tell,
-        )
-
-    async def _fill_server(self, url: str) -> None:
+    A new file appears once it is filled. One that exists is refused, replaced or, with `takes_existing_file`, opened.
+    """
+    if isinstance(target, Storage):
+        await fill(target)
+        return
+    path = path_of(target)
+    if path is None:
+        url = os.fspath(target)
         if url.partition("://")[0] not in ("postgresql", "postgres"):
             await init_storage(url)  # the original error says more
-            raise OtherError(f"{url!r} cannot be restored to by its name; open it, and restore into the open storage")
+            raise OtherError(f"{url!r} cannot be filled by its name; open it, and give the open storage")
         from swarm_persistence.backends.postgres import PostgresStorage
 
-        async with await PostgresStorage.builder().transaction_timeout(LONGEST_SECONDS).build(url) as storage:
-            await self._fill(storage)
+        async with await PostgresStorage.builder().transaction_timeout(LONGEST_SECONDS).build(url) as server:
+            await fill(server)
+        return
+    from swarm_persistence.backends.sqlite import SqliteStorage
+    from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
 
-    async def _make_file(self, path: str) -> None:
-        from swarm_persistence.backends.sqlite import SqliteStorage
-        from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
-
-        await run_beside(partial(require_free, path, is_overwriting=self._is_overwriting))
-        with partial_file(path) as file:
-            builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
-            async with await builder.build(file.path) as storage:
-                await self._fill(storage)
-            await run_beside(partial(publish, file, is_overwriting=self._is_overwriting, keeps_numbers=True, vfs=None))
+    builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
+    if takes_existing_file and await run_beside(partial(os.path.lexists, path)):
+        async with await builder.build(path) as storage:
+            await fill(storage)
+        return
+    await run_beside(partial(require_free, path, is_overwriting=is_overwriting))
+    with partial_file(path) as file:
+        async with await builder.build(file.path) as storage:
+            await fill(storage)
+        await run_beside(partial(publish, file, is_overwriting=is_overwriting, keeps_numbers=True, vfs=None))
 
 
 def _is_database(path: str) -> bool:

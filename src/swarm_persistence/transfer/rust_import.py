@@ -10,15 +10,13 @@ from itertools import islice
 
 import msgspec
 
-from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.engines.lines import BATCH
-from swarm_persistence.engines.partial_files import partial_file
 from swarm_persistence.engines.stepping import run_beside
 from swarm_persistence.errors import OtherError, SerializationError
 from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.storage import Storage
-from swarm_persistence.transfer.restoring import LONGEST_SECONDS, path_of
+from swarm_persistence.transfer.restoring import fill_target
 from swarm_persistence.transfer.rust_records import Row, RustRecords, UndecodableError
 from swarm_persistence.transfer.rust_source import TABLES, RustSource, open_source
 
@@ -81,7 +79,9 @@ async def import_rust(
     """
     with ExitStack() as stack:
         rows = await run_beside(partial(stack.enter_context, open_source(source)))
-        return await _Import(rows, progress).into(target, is_adding=add)
+        importing = _Import(rows, progress)
+        await fill_target(target, partial(importing.fill, is_adding=add), takes_existing_file=True)
+        return importing.outcome()
 
 
 class _Import:
@@ -93,42 +93,7 @@ class _Import:
         self._found: Counter[str] = Counter()
         self._imported: Counter[str] = Counter()
 
-    async def into(self, target: str | os.PathLike[str] | Storage, *, is_adding: bool) -> RustImport:
-        if isinstance(target, Storage):
-            await self._fill(target, is_adding=is_adding)
-            return self._outcome()
-        path = path_of(target)
-        if path is None:
-            await self._fill_server(os.fspath(target), is_adding=is_adding)
-        else:
-            await self._fill_file(path, is_adding=is_adding)
-        return self._outcome()
-
-    async def _fill_server(self, url: str, *, is_adding: bool) -> None:
-        if url.partition("://")[0] not in ("postgresql", "postgres"):
-            await init_storage(url)  # the original error says more
-            raise OtherError("an import goes to a file or to PostgreSQL by name; open the target, and import into that")
-        from swarm_persistence.backends.postgres import PostgresStorage
-
-        async with await PostgresStorage.builder().transaction_timeout(LONGEST_SECONDS).build(url) as storage:
-            await self._fill(storage, is_adding=is_adding)
-
-    async def _fill_file(self, path: str, *, is_adding: bool) -> None:
-        from swarm_persistence.backends.sqlite import SqliteStorage
-        from swarm_persistence.engines.sql.sqlite.publishing import publish, require_free
-
-        builder = SqliteStorage.builder().transaction_timeout(LONGEST_SECONDS)
-        if await run_beside(partial(os.path.lexists, path)):
-            async with await builder.build(path) as storage:
-                await self._fill(storage, is_adding=is_adding)
-            return
-        await run_beside(partial(require_free, path, is_overwriting=False))
-        with partial_file(path) as file:
-            async with await builder.build(file.path) as storage:
-                await self._fill(storage, is_adding=is_adding)
-            await run_beside(partial(publish, file, is_overwriting=False, keeps_numbers=True, vfs=None))
-
-    async def _fill(self, storage: Storage, *, is_adding: bool) -> None:
+    async def fill(self, storage: Storage, *, is_adding: bool) -> None:
         total = sum([await run_beside(partial(self._source.count, table)) for table in TABLES])
         in_cycles = await run_beside(self._tasks_in_cycles)
         async with storage.transaction():
@@ -195,7 +160,7 @@ class _Import:
             else:
                 return frozenset(found)
 
-    def _outcome(self) -> RustImport:
+    def outcome(self) -> RustImport:
         warnings = [
             f"the field {name} of {count:,} records is unknown here, and was left out"
             for name, count in sorted(self._records.unknown.items())

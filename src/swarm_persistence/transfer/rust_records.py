@@ -35,6 +35,8 @@ from swarm_persistence.storage.dependencies import dependencies_of
 Row = Mapping[str, Any]
 """The columns of a row by name, texts as bytes."""
 
+_TIMES = frozenset({"completed_at", "created_at", "heartbeat", "read_at", "started_at", "timestamp", "updated_at"})
+"""The fields that are times, of all tables."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)", re.ASCII)
 
 
@@ -142,75 +144,40 @@ class RustRecords:
         return record
 
     def _agent(self, row: Row) -> AgentModel:
-        agent = self._read(_Agent, "agents", row)
-        return AgentModel(
-            id=agent.id,
-            name=agent.name,
-            agent_type=agent.agent_type,
-            status=member(AgentStatus, self._plain(row["status"], "agent.status"), "agent.status"),
-            capabilities=agent.capabilities,
-            metadata=agent.metadata,
-            heartbeat=self._time(agent.heartbeat, "agent.heartbeat"),
-            created_at=self._time(agent.created_at, "agent.created_at"),
-            updated_at=self._time(agent.updated_at, "agent.updated_at"),
-        )
+        fields = self._read(_Agent, "agent", row)
+        status = member(AgentStatus, self._plain(row["status"], "agent.status"), "agent.status")
+        return AgentModel(**fields | {"status": status})
 
     def _task(self, row: Row) -> TaskModel:
-        task = self._read(_Task, "tasks", row)
+        fields = self._read(_Task, "task", row)
         status = member(TaskStatus, self._plain(row["status"], "task.status"), "task.status")
         assigned_to = None if row["assigned_to"] is None else _text(row["assigned_to"], "task.assigned_to")
-        updated_at = self._time(task.updated_at, "task.updated_at")
-        if (status.value, assigned_to) != (task.status, task.assigned_to):
+        if (status.value, assigned_to) != (fields["status"], fields["assigned_to"]):
             self.mapped["tasks took status and assigned_to from their columns, which a claim changes alone"] += 1
             # The time of a claim stands in the column only, in whole seconds.
-            updated_at = max(updated_at, _of_seconds(row["updated_at"], "task.updated_at"))
+            fields["updated_at"] = max(fields["updated_at"], _of_seconds(row["updated_at"], "task.updated_at"))
         if status in HELD and assigned_to is None:
             self.mapped["tasks were assigned to an agent that was deleted, and are pending"] += 1
             status = TaskStatus.PENDING
-        if task.dependencies:
+        if fields["dependencies"]:
             self.mapped[
                 "tasks have dependencies, for which they wait from now on; they do not fail with them "
                 "(fails_with_dependencies=False)"
             ] += 1
-        return TaskModel(
-            id=task.id,
-            task_type=task.task_type,
-            priority=member(TaskPriority, task.priority, "task.priority"),
-            status=status,
-            assigned_to=assigned_to,
-            payload=task.payload,
-            result=task.result,
-            error=task.error,
-            retry_count=task.retry_count,
-            max_retries=task.max_retries,
-            dependencies=task.dependencies,
-            created_at=self._time(task.created_at, "task.created_at"),
-            updated_at=updated_at,
-            started_at=self._time_or_none(task.started_at, "task.started_at"),
-            completed_at=self._time_or_none(task.completed_at, "task.completed_at"),
-            fails_with_dependencies=False,
-        )
+        fields["priority"] = member(TaskPriority, fields["priority"], "task.priority")
+        return TaskModel(**fields | {"status": status, "assigned_to": assigned_to}, fails_with_dependencies=False)
 
     def _event(self, row: Row) -> EventModel:
-        event = self._read(_Event, "events", row)
-        if event.sequence:
+        fields = self._read(_Event, "event", row)
+        if fields.pop("sequence"):
             self.mapped["events had a sequence of their own; all are numbered anew, in the order of arrival"] += 1
-        return EventModel(
-            id=event.id,
-            event_type=event.event_type,
-            agent_id=event.agent_id,
-            task_id=event.task_id,
-            data=event.payload,
-            metadata=event.metadata,
-            timestamp=self._time(event.timestamp, "event.timestamp"),
-        )
+        return EventModel(data=fields.pop("payload"), **fields)
 
     def _message(self, row: Row) -> MessageModel:
-        message = self._read(_Message, "messages", row)
-        is_read = row["read"]
+        fields = self._read(_Message, "message", row)
+        is_read, read_at = row["read"], fields["read_at"]
         if is_read not in (0, 1):
             raise UndecodableError(f"message.read is {shown(is_read)}, expected 0 or 1")
-        read_at = self._time_or_none(message.read_at, "message.read_at")
         if row["read_at"] is None:
             read_at = None
         else:
@@ -218,41 +185,27 @@ class RustRecords:
             # The JSON knows the fraction of the second, unless the column was changed alone.
             if read_at is None or read_at.replace(microsecond=0) != seconds:
                 read_at = seconds
-        if bool(is_read) != message.read:
+        if bool(is_read) != fields["read"]:
             self.mapped["messages took read and read_at from their columns, which a mark changes alone"] += 1
-        return MessageModel(
-            id=message.id,
-            from_agent=message.from_agent,
-            to_agent=message.to_agent,
-            message_type=message.message_type,
-            content=message.content,
-            priority=member(MessagePriority, message.priority, "message.priority"),
-            read=bool(is_read),
-            read_at=read_at,
-            timestamp=self._time(message.created_at, "message.created_at"),
-        )
+        fields["priority"] = member(MessagePriority, fields["priority"], "message.priority")
+        timestamp = fields.pop("created_at")
+        return MessageModel(timestamp=timestamp, **fields | {"read": bool(is_read), "read_at": read_at})
 
     def _metric(self, row: Row) -> MetricModel:
-        metric = self._read(_Metric, "metrics", row)
-        return MetricModel(
-            id=metric.id,
-            metric_type=metric.metric_type,
-            agent_id=metric.agent_id,
-            value=metric.value,
-            unit=metric.unit,
-            tags=metric.tags,
-            timestamp=self._time(metric.timestamp, "metric.timestamp"),
-        )
+        return MetricModel(**self._read(_Metric, "metric", row))
 
-    def _read(self, kind: type[Any], table: str, row: Row) -> Any:
-        """Return the record in the JSON of a row, and count the fields that our models lack."""
+    def _read(self, kind: type[msgspec.Struct], noun: str, row: Row) -> dict[str, Any]:
+        """Return the fields in the JSON of a row, the times converted, and count those that our models lack."""
         plain = decode_json(_text(row["data"], "data"))
-        record = msgspec.convert(plain, kind)
+        fields = msgspec.structs.asdict(msgspec.convert(plain, kind))
         id = _text(row["id"], "id")
-        if record.id != id:
-            raise UndecodableError(f"its JSON has the id {shown(record.id)}, and the row has another")
-        self.unknown.update(f"{table}.{name}" for name in plain if name not in kind.__struct_fields__)
-        return record
+        if fields["id"] != id:
+            raise UndecodableError(f"its JSON has the id {shown(fields['id'])}, and the row has another")
+        self.unknown.update(f"{noun}s.{name}" for name in plain if name not in fields)
+        for name in sorted(_TIMES & fields.keys()):
+            if fields[name] is not None:
+                fields[name] = self._time(fields[name], f"{noun}.{name}")
+        return fields
 
     def _plain(self, value: object, field: str) -> str:
         """Return the text of a status, which release 1.0.5 writes with JSON quotes."""
@@ -277,9 +230,6 @@ class RustRecords:
         if fraction[6:].strip("0"):
             self.mapped["times were cut to microseconds"] += 1
         return moment
-
-    def _time_or_none(self, text: str | None, field: str) -> datetime | None:
-        return None if text is None else self._time(text, field)
 
 
 def _text(value: object, field: str) -> str:
