@@ -12,6 +12,7 @@ from swarm_persistence.engines.sql.sqlite.bounded_reads import BoundedReads
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
+from swarm_persistence.engines.sql.sqlite.read_turns import ReadTurns
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.statements import TooLargeError
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, answer, refuse
@@ -65,6 +66,7 @@ class Readers:
         self._idle_timeout = settings.idle_timeout
         self._connection_timeout = settings.connection_timeout
         self._bounded = BoundedReads(settings.longest_stay)
+        self._turns = ReadTurns()
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -107,14 +109,24 @@ class Readers:
     def run_in_caller(self, batch: Batch) -> None:
         """Take a batch of one read, and run it in the calling thread if a connection is free and no lock prevents it.
 
-        It waits neither for another process nor for a thread.
+        It waits neither for another process nor, beyond a short read, for another thread.
         """
+        turn = self._turns.take()
+        try:
+            is_done = self._try_in_caller(batch)
+        finally:
+            turn.release()
+        if is_done:
+            answer([batch])
+        else:
+            self.send(batch)
+
+    def _try_in_caller(self, batch: Batch) -> bool:
         (operation,) = batch.operations
         (statement,) = operation.statements
         reader = self._borrow()
         if reader is None:
-            self.send(batch)
-            return
+            return False
         batch.taken.acquire(blocking=False)
         try:
             reader.busy_handler.wait = _NO_WAIT
@@ -132,11 +144,9 @@ class Readers:
         finally:
             reader.busy_handler.wait = _USUAL_WAIT
             self._return(reader)
-        if is_done:
-            answer([batch])
-        else:
+        if not is_done:
             batch.taken.release()
-            self.send(batch)
+        return is_done
 
     def _borrow(self) -> PooledReader | None:
         with self._lock:
