@@ -16,8 +16,12 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 from swarm_persistence.backends.targets import init_storage, is_local
 from swarm_persistence.blocking import loop
 from swarm_persistence.blocking.loop import Run, Series, run_of
-from swarm_persistence.blocking.task_changes import BlockingTaskChanges
-from swarm_persistence.blocking.watches import BlockingCommitWatch, BlockingReadyTaskWatch, BlockingScheduleWatch
+from swarm_persistence.blocking.watches import (
+    BlockingCommitWatch,
+    BlockingReadyTaskWatch,
+    BlockingScheduleWatch,
+    BlockingTaskChanges,
+)
 from swarm_persistence.engines import calling_thread
 from swarm_persistence.engines.calling_thread import interruptible
 from swarm_persistence.engines.interface import PoolStatus

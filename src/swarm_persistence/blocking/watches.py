@@ -1,12 +1,13 @@
-"""The watches of commits, ready tasks and due schedules without `await`."""
+"""The watches of commits, ready tasks and due schedules, and the changes of tasks, without `await`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
 from swarm_persistence.blocking.loop import Series
 from swarm_persistence.engines.interface import Engine, Watch
-from swarm_persistence.storage import ScheduleWatch
+from swarm_persistence.models import TaskModel
+from swarm_persistence.storage import ScheduleWatch, TaskChanges
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
 
@@ -72,3 +73,30 @@ class BlockingScheduleWatch(_BlockingWatch[ScheduleWatch]):
     def wait(self, within: float | timedelta) -> bool:
         """Wait until a schedule is due, and tell whether one is; see `ScheduleWatch.wait`."""
         return self._series.run(self._watch.wait(within))
+
+
+class BlockingTaskChanges(Iterator[TaskModel]):
+    """Yields tasks whenever they are written; see `TaskChanges`."""
+
+    def __init__(self, changes: TaskChanges, series: Series) -> None:
+        self._changes = changes
+        self._series = series
+
+    @property
+    def cursor(self) -> str | None:
+        """The cursor of the last task that was yielded; see `TaskChanges.cursor`."""
+        return self._changes.cursor
+
+    def __next__(self) -> TaskModel:
+        task = self._series.run(self._take())
+        if task is None:
+            raise StopIteration
+        return task
+
+    def close(self) -> None:
+        """Stop watching; idempotent."""
+        self._series.run(self._changes.aclose())
+        self._series.close()
+
+    async def _take(self) -> TaskModel | None:
+        return await anext(self._changes, None)

@@ -11,7 +11,7 @@ import msgspec
 from swarm_persistence.backends.targets import init_storage, sqlite_path
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import print_json
-from swarm_persistence.cli.target import open_existing, shown
+from swarm_persistence.cli.target import is_url, open_existing, shown
 from swarm_persistence.cli.terminal import meter, new_table, open_console, print_line
 from swarm_persistence.schema.tables import TABLES
 from swarm_persistence.transfer.copying import Copied, copy
@@ -62,21 +62,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _copy(console: "Console", source: str, target: str) -> list[Copied]:
-    async with await _open(source, is_source=True) as origin, await _open(target, is_source=False) as destination:
+    async with await _open_source(source) as origin, await open_target(target) as destination:
         total = sum([await origin.count(table) for table in TABLES])
         with meter(console, "copied", total) as show:
             return await copy(origin, destination, show)
 
 
-async def _open(name: str, *, is_source: bool) -> Endpoint:
+async def _open_source(name: str) -> Endpoint:
     if name.endswith(JSON_LINES):
-        return JsonLinesEndpoint(Path(name), is_new_possible=not is_source)
-    return StorageSource(await open_existing(name)) if is_source else StorageEndpoint(await init_storage(name))
+        return JsonLinesEndpoint(Path(name), is_new_possible=False)
+    return StorageSource(await open_existing(name))
+
+
+async def open_target(name: str) -> Endpoint:
+    """Open what a path or URL names, to copy to it."""
+    if name.endswith(JSON_LINES):
+        return JsonLinesEndpoint(Path(name), is_new_possible=True)
+    return StorageEndpoint(await init_storage(name))
 
 
 def _name(target: str) -> str:
     """Return the identity of a target, to detect a copy onto itself."""
-    if "://" in target and not target.startswith("sqlite://"):
+    if is_url(target):
         return target
     try:
         return os.path.realpath(sqlite_path(target))

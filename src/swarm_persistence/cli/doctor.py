@@ -14,7 +14,7 @@ from swarm_persistence.cli.file_system import examine_modes, examine_names, exam
 from swarm_persistence.cli.finding import Finding, Level
 from swarm_persistence.cli.records import print_json
 from swarm_persistence.cli.sqlite_releases import examine_releases
-from swarm_persistence.cli.target import existing_file, shown
+from swarm_persistence.cli.target import existing_file, is_url, shown
 from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _file_of(target: str) -> Path:
     """Return the path of the file; it may be missing or empty if its log is there."""
-    if "://" in target and not target.startswith("sqlite://"):
+    if is_url(target):
         raise CommandError("doctor examines SQLite files, and swarms on PostgreSQL servers")
     # Loaded here: the other commands do not need apsw.
     from swarm_persistence.cli.log_examination import only_in_log

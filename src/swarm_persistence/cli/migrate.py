@@ -7,14 +7,8 @@ from pathlib import Path
 
 from swarm_persistence.backends.targets import default_target, sqlite_path
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.migration_plans import (
-    PlannedStep,
-    plan_record,
-    planned_on_file,
-    planned_on_server,
-    print_plan,
-)
-from swarm_persistence.cli.records import print_json
+from swarm_persistence.cli.migration_plans import plan_record, planned_on_file, planned_on_server, print_plan
+from swarm_persistence.cli.records import print_json, progress_printer
 from swarm_persistence.cli.target import add_database, shown
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
 
@@ -56,7 +50,7 @@ async def _run_on_server(url: str, arguments: argparse.Namespace) -> None:
     from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 
     version = _checked(arguments.to, LATEST)
-    report = _report_nothing if arguments.json else _report
+    report = progress_printer(arguments)
     engine = PostgresEngine.of(url, PostgresSettings())
     try:
         current, moves = await engine.migration_plan(version)
@@ -84,7 +78,7 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
     from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 
     version = _checked(arguments.to, LATEST)
-    report = _report_nothing if arguments.json else _report
+    report = progress_printer(arguments)
     path = resolve(name)
     settings = SqliteSettings()
     try:
@@ -101,7 +95,9 @@ def _run_on_file(name: str, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(plan_record(path, current, version, steps))
     elif not arguments.plan:
-        _report_taken(path, version, steps)
+        for step in steps:
+            report(f"{'took' if step.is_upwards else 'took back'} version {step.version} ({step.name})")
+        report(f"{path}: version {version}" if steps else "there was nothing to do")
 
 
 def _version_of(path: str, timeout: float) -> int:
@@ -142,17 +138,3 @@ def _checked(version: int | None, latest: int) -> int:
     if not 1 <= version <= latest:
         raise CommandError(f"--to is {version}, expected a version that this code knows: 1 to {latest}")
     return version
-
-
-def _report_taken(path: str, version: int, steps: list[PlannedStep]) -> None:
-    for step in steps:
-        _report(f"{'took' if step.is_upwards else 'took back'} version {step.version} ({step.name})")
-    _report(f"{path}: version {version}" if steps else "there was nothing to do")
-
-
-def _report_nothing(text: str) -> None:
-    """Leave standard output to the JSON object."""
-
-
-def _report(text: str) -> None:
-    print(text, flush=True)

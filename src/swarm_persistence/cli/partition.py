@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 
 from swarm_persistence.cli.failure import CommandError
-from swarm_persistence.cli.records import print_json
+from swarm_persistence.cli.records import print_json, progress_printer
 from swarm_persistence.cli.target import shown
 from swarm_persistence.engines.sql.postgres.settings import PERIODS
 from swarm_persistence.engines.sql.postgres.url import SCHEMES
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.database.partition("://")[0] not in SCHEMES:
         raise CommandError(f"{shown(arguments.database)} is not a PostgreSQL database; only PostgreSQL has partitions")
     period = None if arguments.by == _NONE else arguments.by
-    partitions = asyncio.run(_change(arguments.database, period, (lambda text: None) if arguments.json else _say))
+    partitions = asyncio.run(_change(arguments.database, period, progress_printer(arguments)))
     if arguments.json:
         print_json({"database": shown(arguments.database), "partitions": partitions})
     return 0
@@ -44,7 +44,3 @@ async def _change(url: str, period: str | None, report: Callable[[str], None]) -
     async with await PostgresStorage.open(url, must_exist=True) as storage:
         await storage.partition(period, report)  # type: ignore[arg-type]
         return await storage.partitions()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

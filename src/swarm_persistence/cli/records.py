@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from swarm_persistence.cli.terminal import open_console, print_line
 from swarm_persistence.clock import now
 from swarm_persistence.models import Model
 from swarm_persistence.query.builder import QueryBuilder
+from swarm_persistence.query.filters import query_where
 from swarm_persistence.storage import Storage
 
 if TYPE_CHECKING:
@@ -76,15 +78,7 @@ def matching(model: type[M], arguments: argparse.Namespace, **fields: str | bool
 
     A list is of values of which one must fit; `None` fits all records.
     """
-    query = QueryBuilder(model)
-    for field, value in {**fields, "group": arguments.group}.items():
-        if isinstance(value, list):
-            query = query.where_in(field, value)
-        elif value is not None:
-            query = query.where_eq(field, value)
-    for key, value in arguments.tag or ():
-        query = query.where_tag(key, value)
-    return query
+    return query_where(model, arguments.tag or (), group=arguments.group, **fields)
 
 
 def tag(text: str) -> tuple[str, str]:
@@ -128,6 +122,11 @@ def run_on(target: str, work: Callable[[Storage], Awaitable[T]]) -> T:
 def print_json(record: msgspec.Struct | dict[str, Any], indent: int | None = None) -> None:
     """Print a record as JSON, by default on one line."""
     print(json.dumps(msgspec.to_builtins(record), indent=indent, ensure_ascii=False), flush=True)
+
+
+def progress_printer(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Return the function that prints what a command is doing; with `--json`, nothing but the JSON is printed."""
+    return (lambda text: None) if arguments.json else partial(print, flush=True)
 
 
 def print_result(arguments: argparse.Namespace, result: msgspec.Struct | dict[str, Any], text: str) -> None:

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from swarm_persistence.backends.targets import init_storage, sqlite_path
+from swarm_persistence.cli.copying import JSON_LINES, open_target
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.records import print_json
-from swarm_persistence.cli.target import shown
+from swarm_persistence.cli.target import is_url, shown
 from swarm_persistence.cli.terminal import new_table, open_console, print_line
 from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.transfer.copying import copy
-from swarm_persistence.transfer.endpoints import Endpoint, StorageEndpoint
-from swarm_persistence.transfer.json_lines import JsonLinesEndpoint
+from swarm_persistence.transfer.endpoints import StorageEndpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, RecoveryOutcome
 
-_JSON_LINES = ".jsonl"
 _MOST_LINES = 20
 _DESCRIPTION = """\
 Take every row that can be read, page by page, from a damaged SQLite file and its log into a new database, and list what
@@ -75,12 +74,12 @@ def _require_new(source: Path, target: str, losses: Path) -> None:
     resolve(source)
     if source.is_dir():
         raise CommandError(f"{str(source)!r} is a directory; give the path of a file")
-    if not _is_url(target) and sqlite_path(target) == ":memory:":
+    if not is_url(target) and sqlite_path(target) == ":memory:":
         raise CommandError("a database in memory ends with its process; give the path of a new file")
-    if not _is_url(target):
+    if not is_url(target):
         require_target(resolve(_path(target)))
     # SQLite would apply a log that lies beside the new file.
-    new = () if _is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *COMPANIONS))
+    new = () if is_url(target) else tuple(Path(f"{_path(target)}{suffix}") for suffix in ("", *COMPANIONS))
     for path in (losses, *new):
         if os.path.lexists(path):
             raise CommandError(f"{str(path)!r} exists already; give the name of a new file")
@@ -98,7 +97,7 @@ def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome"
     from swarm_persistence.engines.sql.sqlite.recovery.recovering import recover
 
     require_recoverable(source)
-    is_file = not _is_url(target) and not target.endswith(_JSON_LINES)
+    is_file = not is_url(target) and not target.endswith(JSON_LINES)
     place = _path(target).parent if is_file else None
     try:
         # Before the file is held: where an index of the log is left, as after a kill, this check takes a lock itself.
@@ -125,19 +124,10 @@ def _recover(source: Path, target: str, *, log: str | None) -> "RecoveryOutcome"
 
 async def _move(new: Path, target: str) -> None:
     source = StorageEndpoint(await init_storage(str(new)))
-    endpoint: Endpoint = (
-        StorageEndpoint(await init_storage(target))
-        if _is_url(target)
-        else JsonLinesEndpoint(Path(target), is_new_possible=True)
-    )
-    async with source, endpoint:
+    async with source, await open_target(target) as endpoint:
         if any([await endpoint.count(table) for table in PUBLIC_TABLES]):
             raise CommandError(f"{shown(target)!r} holds records already; give an empty storage")
         await copy(source, endpoint)
-
-
-def _is_url(target: str) -> bool:
-    return "://" in target and not target.startswith("sqlite://")
 
 
 def _path(target: str) -> Path:
@@ -145,7 +135,7 @@ def _path(target: str) -> Path:
 
 
 def _losses_path(target: str) -> Path:
-    if _is_url(target):
+    if is_url(target):
         return Path("recovery.lost.jsonl").absolute()
     path = _path(target)
     return path.with_name(f"{path.name}.lost.jsonl")

@@ -118,7 +118,7 @@ async def read_stats(storage: Storage, name: str) -> Stats:
         storage.repository(TaskModel).query(pending.order_by("created_at").limit(1)),
         storage.get_waiting_tasks(),
         storage.get_storage_size(),
-        _schema(storage),
+        storage.migration_status(),
     )
     task_types = _by_type(tasks)
     return Stats(
@@ -138,7 +138,7 @@ async def read_stats(storage: Storage, name: str) -> Stats:
         waiting={
             each.task_type: Waiting(each.count, each.id, each.since.isoformat(), each.age_seconds) for each in waiting
         },
-        schema=schema,
+        schema=Schema(schema.version, schema.latest),
     )
 
 
@@ -148,11 +148,6 @@ def _by_type(tasks: dict[tuple[Any, ...], int]) -> dict[str, dict[str, int]]:
     for (task_type, status), count in tasks.items():
         types.setdefault(task_type, {})[status] = count
     return {name: {each.value: counts[each] for each in TaskStatus if each in counts} for name, counts in types.items()}
-
-
-async def _schema(storage: Storage) -> Schema:
-    status = await storage.migration_status()
-    return Schema(status.version, status.latest)
 
 
 def _oldest(task: TaskModel) -> Oldest:

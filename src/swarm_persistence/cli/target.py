@@ -11,6 +11,12 @@ from swarm_persistence.engines.sql.postgres.url import shown as shown_url
 from swarm_persistence.storage import Storage
 
 
+def is_url(target: str) -> bool:
+    """Tell whether a target is a URL, but not that of an SQLite file."""
+    scheme, separator, _ = target.partition("://")
+    return bool(separator) and scheme != "sqlite"
+
+
 def existing_file(target: str) -> Path | None:
     """Return the resolved path of the file that a path or `sqlite:///` URL names; `None` for a server's database.
 
@@ -20,8 +26,7 @@ def existing_file(target: str) -> Path | None:
         OtherError: the URL is not a valid `sqlite:///` URL.
 
     """
-    scheme, separator, _ = target.partition("://")
-    if separator and scheme != "sqlite":
+    if is_url(target):
         return None
     name = sqlite_path(target)
     if name == ":memory:":
@@ -72,5 +77,4 @@ async def open_existing(target: str, *, migrate: bool | None = None) -> Storage:
 
 def shown(target: str) -> str:
     """Return the target for output, without a password."""
-    scheme, separator, _ = target.partition("://")
-    return shown_url(target) if separator and scheme != "sqlite" else target
+    return shown_url(target) if is_url(target) else target

@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -90,30 +93,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _show(storage: Storage, arguments: argparse.Namespace, looks: int | None, *, is_live: bool) -> None:
     name = shown(arguments.database)
-    if arguments.json:
-        async for activity in _looks(storage, name, arguments.every, looks):
-            print_json(activity)
-        return
-    console = open_console()
-    if not is_live:
-        async for activity in _looks(storage, name, arguments.every, looks):
-            console.print(_tables(activity))
-        return
-    from rich.live import Live
+    with ExitStack() as stack:
+        show: Callable[[Activity], None] = print_json
+        if is_live:
+            from rich.live import Live
 
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        async for activity in _looks(storage, name, arguments.every, looks):
-            live.update(_tables(activity), refresh=True)
-
-
-async def _looks(storage: Storage, name: str, pause: float, looks: int | None) -> Any:
-    done = 0
-    while True:
-        yield await read_activity(storage, name)
-        done += 1
-        if done == looks:
-            return
-        await asyncio.sleep(pause)
+            live = stack.enter_context(Live(console=open_console(), screen=True, auto_refresh=False))
+            show = lambda activity: live.update(_tables(activity), refresh=True)  # noqa: E731
+        elif not arguments.json:
+            console = open_console()
+            show = lambda activity: console.print(_tables(activity))  # noqa: E731
+        for look in itertools.count(1):
+            show(await read_activity(storage, name))
+            if look == looks:
+                return
+            await asyncio.sleep(arguments.every)
 
 
 async def read_activity(storage: Storage, name: str) -> Activity:

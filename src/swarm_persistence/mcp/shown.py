@@ -6,25 +6,13 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence import (
-    AgentModel,
-    DocumentModel,
-    EventModel,
-    MessageModel,
-    MetricModel,
-    Model,
-    ScheduleModel,
-    TaskModel,
-)
+from swarm_persistence import AgentModel, DocumentModel, Model, ScheduleModel, TaskModel
 
 DEFAULT_CHARACTERS = 500
 
 _HIDDEN: dict[type[Model], frozenset[str]] = {
     AgentModel: frozenset({"version", "updated_at"}),
     DocumentModel: frozenset({"id", "version", "embedding", "data"}),
-    EventModel: frozenset(),
-    MessageModel: frozenset(),
-    MetricModel: frozenset(),
     ScheduleModel: frozenset({"version", "updated_at"}),
     TaskModel: frozenset(
         {"version", "updated_at", "fails_with_dependencies", "claim_count", "trace_parent", "past_claims"}
@@ -35,7 +23,7 @@ _COLLECTIONS = frozenset({"capabilities", "dependencies", "metadata", "required_
 
 def shown(record: Model, characters: int, hint: str) -> dict[str, Any]:
     """Return the record's fields as JSON values, without empty ones; `hint` tells how to get truncated values."""
-    hidden = _HIDDEN[type(record)]
+    hidden = _HIDDEN.get(type(record), frozenset())
     fields: dict[str, Any] = {}
     for name, value in msgspec.to_builtins(record).items():
         if name in hidden or value is None or (name in _COLLECTIONS and not value):

@@ -34,6 +34,26 @@ def query_of(model: type[M], filters: Iterable[tuple[str, str]]) -> QueryBuilder
     return query
 
 
+def query_where(model: type[M], tags: Iterable[tuple[str, str]], **fields: object) -> QueryBuilder[M]:
+    """Return the query of all records that have these tags, and these values of fields.
+
+    Of a list, one value must match; `None` matches every record.
+
+    Raises:
+        InvalidQueryError: a field or a value is unknown or does not fit.
+
+    """
+    query = QueryBuilder(model)
+    for field, value in fields.items():
+        if isinstance(value, list):
+            query = query.where_in(field, value)
+        elif value is not None:
+            query = query.where_eq(field, value)
+    for key, value in tags:
+        query = query.where_tag(key, value)
+    return query
+
+
 def _filtered(query: QueryBuilder[M], model: type[M], name: str, texts: Sequence[str]) -> QueryBuilder[M]:
     field, _, operator = name.partition(".")
     if field == "tags" and operator:

@@ -4,17 +4,8 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 _PROC = Path("/proc")
-
-
-class _ProcessNamespace(NamedTuple):
-    """The scope in which a process id is unique: a boot of a host, and a PID namespace."""
-
-    host: str
-    boot: str
-    namespace: str
 
 
 def own_process() -> str | None:
@@ -42,8 +33,9 @@ def is_gone(process: object) -> bool:
     return bool(started) and _started(int(pid)) != started
 
 
-def _process_namespace() -> _ProcessNamespace:
-    return _ProcessNamespace(platform.node(), _text(_PROC / "sys/kernel/random/boot_id"), _pid_namespace())
+def _process_namespace() -> tuple[str, str, str]:
+    """Return what a process id is unique in: the name of the host, its boot, and the PID namespace."""
+    return platform.node(), _text(_PROC / "sys/kernel/random/boot_id"), _pid_namespace()
 
 
 def _pid_namespace() -> str:

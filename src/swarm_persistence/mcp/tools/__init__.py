@@ -3,7 +3,6 @@
 from swarm_persistence.mcp.tool import SwarmTool
 from swarm_persistence.mcp.tools import (
     agents,
-    decisions,
     deletions,
     documents,
     events,
@@ -27,8 +26,8 @@ _WRITING = (
     tasks.fail_task,
     interventions.retry_task,
     interventions.release_task,
-    decisions.approve_task,
-    decisions.reject_task,
+    interventions.approve_task,
+    interventions.reject_task,
     schedules.store_schedule,
     schedules.pause_schedule,
     schedules.resume_schedule,

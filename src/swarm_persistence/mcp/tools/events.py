@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from swarm_persistence import EventModel, InvalidQueryError, QueryBuilder, Storage
+from swarm_persistence import EventModel, InvalidQueryError, Storage
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
-from swarm_persistence.mcp.tools.groups import chosen
 from swarm_persistence.mcp.tools.parameters import Characters, JsonValue, Limit, NewGroup, NewTags
+from swarm_persistence.query.filters import query_where
 
 
 async def append_event(
@@ -63,10 +63,13 @@ async def read_events(
     To follow the log, call it again with after = the returned next_after: no event is missed or repeated.
     """
     if after is None:
-        query = chosen(QueryBuilder(EventModel), group, tags)
-        for field, value in (("agent_id", agent_id), ("task_id", task_id)):
-            query = query if value is None else query.where_eq(field, value)
-        return await _latest(storage, query, event_types, limit, max_characters)
+        query = query_where(
+            EventModel, (tags or {}).items(), group=group, agent_id=agent_id, task_id=task_id, event_type=event_types
+        )
+        newest = query.order_by("sequence", desc=True).limit(limit + 1)
+        found = await storage.repository(EventModel).query(newest)
+        more = "read_events with a larger limit, or with after=0 from the beginning"
+        return listed("events", _all_shown(found, max_characters), limit, more)
     if agent_id is not None or task_id is not None or group is not None or tags:
         raise InvalidQueryError(
             "agent_id, task_id, group and tags choose among the latest events; leave them, or 'after'"
@@ -75,16 +78,6 @@ async def read_events(
     last = found[:limit][-1].sequence if found else after
     answer = listed("events", _all_shown(found, max_characters), limit, f"read_events with after={last}")
     return {**answer, "next_after": last}
-
-
-async def _latest(
-    storage: Storage, query: QueryBuilder[EventModel], types: list[str] | None, limit: int, characters: int
-) -> dict[str, Any]:
-    if types is not None:
-        query = query.where_in("event_type", types)
-    found = await storage.repository(EventModel).query(query.order_by("sequence", desc=True).limit(limit + 1))
-    more = "read_events with a larger limit, or with after=0 from the beginning"
-    return listed("events", _all_shown(found, characters), limit, more)
 
 
 def _all_shown(events: list[EventModel], characters: int) -> list[dict[str, Any]]:

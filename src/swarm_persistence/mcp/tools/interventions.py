@@ -1,4 +1,4 @@
-"""The tools that cancel, retry, release and await tasks, whichever agent holds them."""
+"""The tools that cancel, retry, release and await tasks, whichever agent holds them, or record a decision on one."""
 
 from typing import Annotated, Any
 
@@ -8,6 +8,9 @@ from swarm_persistence import Storage, WaitTimeoutError
 from swarm_persistence.mcp.shown import shown, status_of
 from swarm_persistence.mcp.tools.parameters import Characters, TaskId
 from swarm_persistence.storage import interventions
+
+By = Annotated[str, Meta(description="The name of the person who has decided.")]
+Comment = Annotated[str | None, Meta(description="The reason that the person has given.")]
 
 
 async def cancel_task(storage: Storage, *, task_id: TaskId) -> dict[str, Any]:
@@ -35,6 +38,16 @@ async def release_task(
         storage, task_id, agent_id=agent_id, claim_count=claim, retry_in=retry_in_seconds
     )
     return status_of(task)
+
+
+async def approve_task(storage: Storage, *, task_id: TaskId, by: By, comment: Comment = None) -> dict[str, Any]:
+    """Record that a person approves a pending task that waits for a decision. Never decide by yourself."""
+    return status_of(await storage.approve_task(task_id, by, comment))
+
+
+async def reject_task(storage: Storage, *, task_id: TaskId, by: By, comment: Comment = None) -> dict[str, Any]:
+    """Record that a person rejects a pending task that waits for a decision. Tasks that depend on it fail, too."""
+    return status_of(await storage.reject_task(task_id, by, comment))
 
 
 async def wait_for_task(

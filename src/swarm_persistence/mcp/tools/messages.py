@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from swarm_persistence import InvalidQueryError, MessageModel, QueryBuilder, Storage
+from swarm_persistence import InvalidQueryError, MessageModel, Storage
 from swarm_persistence.mcp.shown import listed, shown
-from swarm_persistence.mcp.tools.groups import chosen
 from swarm_persistence.mcp.tools.parameters import AgentId, Characters, JsonValue, Limit, NewGroup, NewTags
+from swarm_persistence.query.filters import query_where
 
 
 async def send_message(
@@ -52,13 +52,15 @@ async def read_messages(
             raise InvalidQueryError("group and tags choose among the messages to you; leave them, or 'with_agent'")
         found = await storage.get_messages_between(agent_id, with_agent, limit + 1)
     else:
-        query = chosen(QueryBuilder(MessageModel), group, tags).where_eq("to_agent", agent_id)
-        query = query.where_eq("read", False) if message_ids is None else query.where_in("id", message_ids)
-        query = query.order_by("priority", desc=True).order_by("timestamp").limit(limit + 1)
+        unread = False if message_ids is None else None
+        chosen = query_where(
+            MessageModel, (tags or {}).items(), group=group, to_agent=agent_id, id=message_ids, read=unread
+        )
+        query = chosen.order_by("priority", desc=True).order_by("timestamp").limit(limit + 1)
         found = await storage.repository(MessageModel).query(query)
     if mark_read:
-        unread = (message for message in found[:limit] if message.to_agent == agent_id and not message.read)
-        await asyncio.gather(*(storage.mark_message_read(message.id) for message in unread))
+        to_mark = (message for message in found[:limit] if message.to_agent == agent_id and not message.read)
+        await asyncio.gather(*(storage.mark_message_read(message.id) for message in to_mark))
     more = "call it again" if mark_read and with_agent is None else "call it with a larger limit"
     return listed("messages", (_shown(message, max_characters) for message in found), limit, more)
 

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from swarm_persistence import QueryBuilder, Storage, TaskModel
+from swarm_persistence import Storage, TaskModel
 from swarm_persistence.durations import LONGEST_SECONDS
 from swarm_persistence.mcp.shown import DEFAULT_CHARACTERS, listed, shown
-from swarm_persistence.mcp.tools.groups import chosen
 from swarm_persistence.mcp.tools.parameters import (
     AgentId,
     Characters,
@@ -26,6 +25,7 @@ from swarm_persistence.mcp.tools.parameters import (
     TaskId,
 )
 from swarm_persistence.mcp.traces import caller_trace_parent
+from swarm_persistence.query.filters import query_where
 from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
@@ -193,11 +193,15 @@ async def list_tasks(
     max_characters: Characters = DEFAULT_CHARACTERS,
 ) -> dict[str, Any]:
     """List tasks, newest first: to look for work, to check progress, or to read payloads and results."""
-    query = chosen(QueryBuilder(TaskModel), group, tags)
-    for field, value in (("status", status), ("task_type", task_type), ("assigned_to", assigned_to)):
-        query = query if value is None else query.where_eq(field, value)
-    if task_ids is not None:
-        query = query.where_in("id", task_ids)
+    query = query_where(
+        TaskModel,
+        (tags or {}).items(),
+        group=group,
+        status=status,
+        task_type=task_type,
+        assigned_to=assigned_to,
+        id=task_ids,
+    )
     if before is not None:
         query = query.where_lt("id", before)
     # Ids begin with the time, unless a caller has chosen others; the order is the same in any case.

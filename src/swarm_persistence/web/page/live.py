@@ -8,33 +8,13 @@ from litestar import get
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from swarm_persistence import (
-    AgentModel,
-    DocumentModel,
-    EventModel,
-    InvalidQueryError,
-    MessageModel,
-    MetricModel,
-    Model,
-    ScheduleModel,
-    Storage,
-    TaskLimit,
-    TaskModel,
-)
+from swarm_persistence import InvalidQueryError, Model, Storage, TaskLimit
 from swarm_persistence.errors import shown
+from swarm_persistence.schema.tables import PUBLIC_TABLES
 from swarm_persistence.web.dependencies import InjectedStorage, InjectedStreams
 from swarm_persistence.web.open_streams import OpenStreams
 
-_MODELS: dict[str, type[Model]] = {
-    "agents": AgentModel,
-    "documents": DocumentModel,
-    "events": EventModel,
-    "limits": TaskLimit,
-    "messages": MessageModel,
-    "metrics": MetricModel,
-    "schedules": ScheduleModel,
-    "tasks": TaskModel,
-}
+_MODELS: dict[str, type[Model]] = {"limits": TaskLimit, **{table.name: table.model for table in PUBLIC_TABLES}}
 _SHORTEST_PAUSE_SECONDS = 0.25
 """The shortest time between events; changes in between are coalesced."""
 _SILENCE_SECONDS = 15.0

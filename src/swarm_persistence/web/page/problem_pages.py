@@ -1,9 +1,7 @@
 """Shows a problem to a person: the pages that a browser gets in place of application/problem+json."""
 
-from typing import Any
-
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import page_text
 from swarm_persistence.web.problems import problem_in
 
 _ADVICE = {
@@ -21,12 +19,5 @@ _ADVICE = {
 def problem_page(visit: Visit, body: bytes) -> bytes:
     """Return the page that shows the problem of a body."""
     problem = problem_in(body)
-    page: Any = render(
-        visit,
-        "problem.html",
-        is_live=False,
-        problem=problem,
-        advice=_ADVICE.get(problem.status, ""),
-    ).content
-    text: str = page
-    return text.encode()
+    advice = _ADVICE.get(problem.status, "")
+    return page_text(visit, "problem.html", is_live=False, problem=problem, advice=advice).encode()

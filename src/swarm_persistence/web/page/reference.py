@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from swarm_persistence.web.access import Visit
-from swarm_persistence.web.page.rendering import render
+from swarm_persistence.web.page.rendering import page_text
 
 Schema = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def reference_page(visit: Visit, document: dict[str, Any]) -> bytes:
     names = {
         reference: schema.get("title", reference) for reference, schema in document["components"]["schemas"].items()
     }
-    page: Any = render(
+    text = page_text(
         visit,
         "reference.html",
         is_live=False,
@@ -35,8 +35,7 @@ def reference_page(visit: Visit, document: dict[str, Any]) -> bytes:
         kind=lambda schema: _kind(schema, names),
         prose=_prose,
         line=_line,
-    ).content
-    text: str = page
+    )
     return text.encode()
 
 

@@ -34,15 +34,14 @@ _templates = Environment(
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
-def render(
-    visit: Visit,
-    template: str,
-    *,
-    status_code: int = 200,
-    is_live: bool = True,
-    again_in: float | None = None,
-    **values: Any,
-) -> Response[str]:
+def render(visit: Visit, template: str, *, status_code: int = 200, **values: Any) -> Response[str]:
+    """Return the answer with a page; `values` are those of `page_text` and of the template."""
+    return Response(page_text(visit, template, **values), media_type=MediaType.HTML, status_code=status_code)
+
+
+def page_text(
+    visit: Visit, template: str, *, is_live: bool = True, again_in: float | None = None, **values: Any
+) -> str:
     """Return a page, which a browser reloads after changes, or after `again_in` seconds.
 
     The answer to a form is not live: its address shows no page.
@@ -52,10 +51,9 @@ def render(
         given = {name: value for name, value in {**(parameters or {}), **more}.items() if value not in (None, "", ())}
         return visit.url(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
 
-    text = _templates.get_template(template).render(
+    return _templates.get_template(template).render(
         visit=visit, url=url, present=now(), is_live=is_live, again_in=again_in, **values
     )
-    return Response(text, media_type=MediaType.HTML, status_code=status_code)
 
 
 def redirect(visit: Visit, path: str) -> Response[None]:
