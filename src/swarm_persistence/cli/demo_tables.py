@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING
 
 from swarm_persistence.cli.terminal import new_table
-from swarm_persistence.demo.performance import name_of, performances
 from swarm_persistence.demo.plan import TaskPlan
-from swarm_persistence.demo.records import Records
+from swarm_persistence.demo.records import Records, name_of, performances
 from swarm_persistence.demo.totals import Totals
 from swarm_persistence.models import MetricModel
 

@@ -1,5 +1,6 @@
-"""The stored records of a run, read back for the tables and the verification."""
+"""The stored records of a run, read back for the tables and the verification; the performance of each worker."""
 
+from collections import defaultdict
 from datetime import datetime
 
 import msgspec
@@ -16,7 +17,7 @@ from swarm_persistence.demo.vocabulary import (
     WORKER_KILLED,
     WORKER_STARTED,
 )
-from swarm_persistence.models import EventModel, MessageModel, MetricModel, TaskModel
+from swarm_persistence.models import EventModel, MessageModel, MetricModel, TaskModel, TaskStatus
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 
@@ -84,3 +85,38 @@ async def read_records(storage: Storage, plan: TaskPlan) -> Records:
 
 def _first_start(tasks: dict[str, TaskModel]) -> datetime:
     return min((task.started_at for task in tasks.values() if task.started_at), default=now())
+
+
+class Performance(msgspec.Struct, frozen=True):
+    """The performance of one worker."""
+
+    worker: str
+    tasks: int
+    seconds: float
+    """From the start of its first task to the end of its last."""
+
+    @property
+    def tasks_per_second(self) -> float:
+        """Return its tasks per second over that time."""
+        return self.tasks / self.seconds if self.seconds else 0.0
+
+
+def performances(records: Records) -> list[Performance]:
+    """Return the performance of each worker, ordered by the number in its name."""
+    done: defaultdict[str, list[TaskModel]] = defaultdict(list)
+    for task in records.tasks.values():
+        if task.status is TaskStatus.COMPLETED and task.assigned_to:
+            done[task.assigned_to].append(task)
+    found = [_performance(name_of(records, agent_id), tasks) for agent_id, tasks in done.items()]
+    return sorted(found, key=lambda each: (len(each.worker), each.worker))
+
+
+def name_of(records: Records, agent_id: str | None) -> str:
+    """Return a worker's name, from the event of its start if its record was deleted."""
+    return records.worker_names.get(agent_id or "", agent_id or "")
+
+
+def _performance(worker: str, tasks: list[TaskModel]) -> Performance:
+    starts = [task.started_at for task in tasks if task.started_at]
+    ends = [task.completed_at for task in tasks if task.completed_at]
+    return Performance(worker, len(tasks), (max(ends) - min(starts)).total_seconds() if starts and ends else 0.0)

@@ -18,12 +18,16 @@ import msgspec
 from swarm_persistence.backends.targets import init_storage
 from swarm_persistence.demo.kill_target import KillTarget
 from swarm_persistence.demo.liveness import HEARTBEAT_SECONDS, LEASE_SECONDS, process_metadata
+from swarm_persistence.demo.measures import Measures, measure_module
 from swarm_persistence.demo.stopping import Stopping, stop_on_signals
+from swarm_persistence.demo.totals import Totals, sum_modules, sum_totals
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR_ID,
     DURATION,
     FAILURE,
     FINDING,
+    MEASURE_MODULE,
+    SUM_PACKAGE,
     TASK_COMPLETED,
     TASK_FAILED,
     TASK_STARTED,
@@ -32,7 +36,6 @@ from swarm_persistence.demo.vocabulary import (
     WORKER_STARTED,
     WORKER_STOPPED,
 )
-from swarm_persistence.demo.work import perform
 from swarm_persistence.errors import LeaseLostError, NotFoundError, StorageError
 from swarm_persistence.models import (
     AgentModel,
@@ -43,11 +46,13 @@ from swarm_persistence.models import (
     TaskModel,
     TaskStatus,
 )
+from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.storage import Storage
 
 _WAIT_SECONDS = 0.25
 """How long to wait for a task before checking for a stop."""
 _POLL_SECONDS = 0.1
+_IDS_IN_ONE_QUERY = 500
 
 
 class DemoWorker:
@@ -184,6 +189,26 @@ class DemoWorker:
 
     def _event(self, event_type: str, data: dict[str, Any]) -> EventModel:
         return EventModel.new(event_type, data).with_agent(self._agent.id)
+
+
+async def perform(storage: Storage, task: TaskModel) -> Any:
+    """Return the task's result as a JSON value."""
+    if task.task_type == MEASURE_MODULE:
+        # In a thread, so that the heartbeat goes on.
+        module, path = task.payload["module"], task.payload["path"]
+        return msgspec.to_builtins(await asyncio.to_thread(measure_module, module, path))
+    results = await _results(storage, task.dependencies)
+    if task.task_type == SUM_PACKAGE:
+        return msgspec.to_builtins(sum_modules(msgspec.convert(results, list[Measures])))
+    return msgspec.to_builtins(sum_totals(msgspec.convert(results, list[Totals])))
+
+
+async def _results(storage: Storage, ids: list[str]) -> list[Any]:
+    results = []
+    for start in range(0, len(ids), _IDS_IN_ONE_QUERY):
+        some = QueryBuilder(TaskModel).where_in("id", ids[start : start + _IDS_IN_ONE_QUERY])
+        results += [task.result for task in await storage.repository(TaskModel).query(some)]
+    return results
 
 
 async def _run(agent_id: str, name: str, kill_target: KillTarget | None) -> None:

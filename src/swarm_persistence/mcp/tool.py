@@ -60,12 +60,8 @@ def _struct_of(function: ToolFunction) -> type[msgspec.Struct]:
     """Return a struct with a field for each parameter but the first, which is the storage."""
     hints = get_type_hints(function, include_extras=True)
     _, *parameters = inspect.signature(function).parameters.values()
-    fields: list[Any] = []
-    for parameter in parameters:
-        if parameter.default is inspect.Parameter.empty:
-            fields.append((parameter.name, hints[parameter.name]))
-        else:
-            fields.append((parameter.name, hints[parameter.name], parameter.default))
+    defaults = [() if each.default is each.empty else (each.default,) for each in parameters]
+    fields: Any = [(each.name, hints[each.name], *default) for each, default in zip(parameters, defaults, strict=True)]
     return msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 

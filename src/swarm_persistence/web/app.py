@@ -10,10 +10,8 @@ from litestar.types import Receive, Scope, Send
 from swarm_persistence import Storage
 from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
-from swarm_persistence.web.allowed_methods import AllowedMethods
 from swarm_persistence.web.api.document import is_unknown_document, openapi_config
-from swarm_persistence.web.conditional_reads import answer_unless_known
-from swarm_persistence.web.head_requests import answer_head
+from swarm_persistence.web.http_rules import AllowedMethods, answer_head, answer_unless_known
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
 from swarm_persistence.web.paths import decoded_path

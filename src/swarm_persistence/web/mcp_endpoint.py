@@ -31,10 +31,17 @@ class McpEndpoint:
             HttpProblem: the package `mcp` is not installed, or the server stops.
 
         """
-        answer = _ObservedAnswer(send)
+        has_begun = is_over = False
+
+        async def send_observed(message: Message) -> None:
+            nonlocal has_begun, is_over
+            has_begun = True
+            is_over = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
         with self._streams.open() as end:
             manager = await self._manager()
-            serving = asyncio.ensure_future(manager.asgi_app(scope, receive, answer.send))
+            serving = asyncio.ensure_future(manager.asgi_app(scope, receive, send_observed))
             try:
                 await asyncio.wait({serving, end}, return_when=asyncio.FIRST_COMPLETED)
                 if serving.done():
@@ -42,7 +49,7 @@ class McpEndpoint:
             finally:
                 serving.cancel()
                 await asyncio.wait({serving})
-        if answer.has_begun and not answer.is_over:
+        if has_begun and not is_over:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def close(self) -> None:
@@ -82,18 +89,3 @@ class McpEndpoint:
         async with manager.run():
             started.set_result(manager)
             await asyncio.Event().wait()
-
-
-class _ObservedAnswer:
-    """Tracks how far an answer was sent."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.has_begun = self.is_over = False
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.has_begun = True
-        elif message["type"] == "http.response.body":
-            self.is_over = not message.get("more_body", False)
-        await self._send(message)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.durations import LONGEST_SECONDS
@@ -24,12 +25,13 @@ from swarm_persistence.mcp.tools.parameters import (
     Tags,
     TaskId,
 )
-from swarm_persistence.mcp.traces import caller_trace_parent
 from swarm_persistence.query.filters import query_where
 from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
 """Longer than the default: a language model takes longer for a step than a program."""
+
+_propagator = TraceContextTextMapPropagator()
 
 
 async def enqueue_task(
@@ -80,7 +82,7 @@ async def enqueue_task(
         tags=tags,
         concurrency_key=concurrency_key,
         required_capabilities=required_capabilities,
-        trace_parent=caller_trace_parent(storage),
+        trace_parent=_caller_trace_parent(storage),
     )
     stored = await storage.store_task(task)
     return {"task_id": stored.id, "status": stored.status.value, "created": stored.id == task.id}
@@ -227,3 +229,15 @@ async def list_blocked_tasks(
 def _shown(task: TaskModel, characters: int) -> dict[str, Any]:
     hint = f"list_tasks with task_ids=[{task.id!r}] and a larger max_characters"
     return shown(task, characters, hint)
+
+
+def _caller_trace_parent(storage: Storage) -> str | None:
+    """Return the `trace_parent` for a task that a caller stores; `None` if an instrumented storage sets it itself.
+
+    The package `mcp` makes the caller's span the current one, even if nothing is exported.
+    """
+    if storage.instrumentation is not None:
+        return None
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent")

@@ -31,7 +31,7 @@ _templates = Environment(
     lstrip_blocks=True,
     finalize=lambda value: value.value if isinstance(value, Enum) else value,
 )
-_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 def render(visit: Visit, template: str, *, status_code: int = 200, **values: Any) -> Response[str]:
@@ -69,8 +69,6 @@ def duration(seconds: float | None) -> str:
         if seconds >= length:
             number = seconds / length
             return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
-    if seconds >= 1:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms"
 
 
@@ -84,13 +82,8 @@ def ago(moment: datetime) -> str:
     seconds = (now() - moment).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    number = abs(seconds)
-    for length, unit in _UNITS:
-        if number >= length:
-            text = f"{int(number / length)} {unit}"
-            break
-    else:
-        text = f"{int(number)} s"
+    length, unit = next(each for each in _UNITS if abs(seconds) >= each[0])
+    text = f"{int(abs(seconds) / length)} {unit}"
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
