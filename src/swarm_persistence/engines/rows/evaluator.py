@@ -15,7 +15,7 @@ from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.query.query import Condition, FromNow, Query, Subquery
 from swarm_persistence.query.semantics import order_key, predicate_of, sorted_rows
 from swarm_persistence.query.split_in import split_for_merge, split_in
-from swarm_persistence.schema.codec import Row, codec_of
+from swarm_persistence.schema.codec import Row
 from swarm_persistence.schema.tables import LARGE_KINDS, Kind, M, Table
 
 _FEW_ROWS = 1000
@@ -44,6 +44,9 @@ def _resolved(condition: Condition, source_of: Callable[[Table[Any]], RowSource]
 def access_path_of(query: Query[Any]) -> AccessPath:
     """Return the access path of a query."""
     return _planner_of(query.table).plan(query)
+
+
+_planner_of = cache(Planner)
 
 
 def rows_of(source: RowSource, query: Query[Any]) -> list[Row]:
@@ -93,11 +96,6 @@ def matching_rows(source: RowSource, query: Query[Any]) -> list[Row]:
     return list(_matching(source, path) if branches is None else _matching_any(source, branches))
 
 
-def last_sequence_of(source: RowSource, before: int | None) -> int:
-    """Return the highest sequence that a row has or had, optionally below another one: sequences have no gaps."""
-    return source.last_sequence if before is None else before - 1
-
-
 def count_of(source: RowSource, query: Query[Any]) -> int:
     """Count the rows that match a query's conditions; its limit and offset are ignored."""
     path = _unbounded_path(query)
@@ -105,11 +103,6 @@ def count_of(source: RowSource, query: Query[Any]) -> int:
     if branches is not None:
         return sum(count_of(source, branch) for branch in branches)
     return sum(1 for _ in _matching(source, path)) if path.residual else source.count(path)
-
-
-@cache
-def _planner_of(table: Table[Any]) -> Planner:
-    return Planner(table)
 
 
 def _unbounded_path(query: Query[Any]) -> AccessPath:
@@ -141,15 +134,3 @@ def size_of(table: Table[Any], row: Row, kinds: frozenset[Kind] = LARGE_KINDS) -
     """Return the bytes of the columns of a row that are of some kinds."""
     values: Any = row
     return sum(len(value or b"") for value, column in zip(values, table.columns, strict=False) if column.kind in kinds)
-
-
-def columns_of_rows(table: Table[Any], rows: Sequence[Row], fields: tuple[str, ...]) -> list[Row]:
-    """Return the given columns of rows."""
-    positions = [table.positions[field] for field in fields]
-    return [tuple([row[position] for position in positions]) for row in rows]
-
-
-def page_of(table: Table[M], rows: Sequence[Row]) -> tuple[list[M], int]:
-    """Return the records of rows, and the sequence of the last row; 0 if there is none."""
-    last: Any = rows[-1][-1] if rows else 0
-    return [*map(codec_of(table.model).decode, rows)], last

@@ -22,11 +22,8 @@ from swarm_persistence.engines.reads import (
 )
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.evaluator import (
-    columns_of_rows,
     count_of,
     has_expired,
-    last_sequence_of,
-    page_of,
     resolved,
     rows_of,
     size_of,
@@ -74,10 +71,6 @@ def _rows_of_values(read: Values, source_of: SourceOf) -> list[Row]:
     return source.completed(rows_of(source, resolved(read.query, source_of)), places)
 
 
-def _rows_of_sizes(read: Sizes, source_of: SourceOf) -> list[Row]:
-    return rows_of(source_of(read.query.table), resolved(read.query, source_of))
-
-
 def _first_of_each(read: FirstOfEach, source_of: SourceOf) -> list[Row]:
     query = resolved(read.query, source_of)
     field, source, after = query.order[0].field, source_of(query.table), read.after
@@ -104,10 +97,6 @@ def _is_any(read: IsAny, source_of: SourceOf) -> bool:
     return any(rows_of(source_of(query.table), query) for query in firsts)
 
 
-def _count(read: Count, source_of: SourceOf) -> int:
-    return count_of(source_of(read.query.table), resolved(read.query, source_of))
-
-
 def _aggregate(read: Aggregate, source_of: SourceOf) -> Any:
     query = resolved(read.query, source_of)
     return aggregate_rows(
@@ -116,27 +105,17 @@ def _aggregate(read: Aggregate, source_of: SourceOf) -> Any:
 
 
 def _last_sequence(read: LastSequence, source_of: SourceOf) -> int:
-    return last_sequence_of(source_of(read.table), read.before)
+    """Return the highest sequence that a row has or had, optionally below another one: sequences have no gaps."""
+    return source_of(read.table).last_sequence if read.before is None else read.before - 1
 
 
-def _record(read: Get[M], row: Row | None) -> M | None:
-    return None if row is None else codec_of(read.table.model).decode(row)
-
-
-def _records(read: Select[M], rows: list[Row]) -> list[M]:
+def _records(read: Select[M] | Page[M], rows: list[Row]) -> list[M]:
     return [*map(codec_of(read.query.table.model).decode, rows)]
 
 
-def _page(read: Page[M], rows: list[Row]) -> tuple[list[M], int]:
-    return page_of(read.query.table, rows)
-
-
 def _values(read: Values | FirstOfEach, rows: list[Row]) -> list[Row]:
-    return columns_of_rows(read.query.table, rows, read.fields)
-
-
-def _sizes(read: Sizes, rows: list[Row]) -> list[tuple[str, int]]:
-    return [(str(row[0]), size_of(read.query.table, row, read.kinds)) for row in rows]
+    positions = [read.query.table.positions[field] for field in read.fields]
+    return [tuple([row[position] for position in positions]) for row in rows]
 
 
 _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
@@ -146,18 +125,18 @@ _EVALUATE: dict[type[Read[Any]], Callable[[Any, SourceOf], Any]] = {
     Values: _rows_of_values,
     FirstOfEach: _first_of_each,
     IsAny: _is_any,
-    Sizes: _rows_of_sizes,
-    Count: _count,
+    Sizes: lambda read, source_of: rows_of(source_of(read.query.table), resolved(read.query, source_of)),
+    Count: lambda read, source_of: count_of(source_of(read.query.table), resolved(read.query, source_of)),
     Aggregate: _aggregate,
     LastSequence: _last_sequence,
     WordIndexes: lambda read, source_of: [],
     NearestCandidates: lambda read, source_of: None,
 }
 _FINISH: dict[type[Read[Any]], Callable[[Any, Any], Any]] = {
-    Get: _record,
+    Get: lambda read, row: None if row is None else codec_of(read.table.model).decode(row),
     Select: _records,
-    Page: _page,
+    Page: lambda read, rows: (_records(read, rows), rows[-1][-1] if rows else 0),
     Values: _values,
     FirstOfEach: _values,
-    Sizes: _sizes,
+    Sizes: lambda read, rows: [(row[0], size_of(read.query.table, row, read.kinds)) for row in rows],
 }

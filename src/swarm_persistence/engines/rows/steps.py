@@ -82,12 +82,8 @@ def _independent_writes(step: IndependentWrites) -> CompiledStep:
     return lambda changes: [[run(changes) for run in steps] for steps in writes]
 
 
-def _keep_word_index(step: KeepWordIndex) -> CompiledStep:
-    return lambda changes: None  # a search scans the documents
-
-
-def _lock_rows(step: LockRows) -> CompiledStep:
-    return lambda changes: None  # writes are serialized
+def _do_nothing(_changes: Changes) -> None:
+    """Stand for a step that these engines need not run."""
 
 
 _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
@@ -109,6 +105,6 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     IfChanged: _if_changed,
     IfNone: _if_none,
     IndependentWrites: _independent_writes,
-    LockRows: _lock_rows,
-    KeepWordIndex: _keep_word_index,
+    LockRows: lambda step: _do_nothing,  # writes are serialized
+    KeepWordIndex: lambda step: _do_nothing,  # a search scans the documents
 }

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from io import BytesIO
 from itertools import count
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from swarm_persistence.engines.rows.indexeddb.exchange import Exchange
 from swarm_persistence.engines.rows.indexeddb.failures import translate
@@ -24,6 +24,15 @@ Opened = Callable[[str, str, BaseException | None], None]
 _UPGRADE = 0
 """The number of the transaction that upgrades the database."""
 
+Notified = Callable[[str, str], None]
+"""Is called with what has happened to the database, and a text that belongs to it:
+
+- `written`: another tab or worker has committed to these tables, separated by spaces.
+- `outdated`: a newer version of this code waits to upgrade the database, until this connection is closed.
+- `unwanted`: another tab waits to delete it, until this connection is closed.
+- `lost`: the browser has closed it.
+"""
+
 Upgrade = Generator[str, tuple[int, str], str]
 """An exchange inside the transaction that upgrades the database, which is sent its old version with each answer."""
 
@@ -36,26 +45,6 @@ class OpenRequest(NamedTuple):
     stores: str
     durability: str
     timeout_seconds: float
-
-
-class DatabaseListener(Protocol):
-    """Is notified of what happens to the database."""
-
-    def outdated(self) -> None:
-        """Close the database, since a newer version of this code waits to upgrade it."""
-        ...
-
-    def unwanted(self) -> None:
-        """Close the database, since another tab waits to delete it."""
-        ...
-
-    def lost(self) -> None:
-        """Note that the browser has closed the database."""
-        ...
-
-    def written(self, tables: str) -> None:
-        """Wake the watches of these tables, separated by spaces, after a commit of another tab or worker."""
-        ...
 
 
 @cache
@@ -75,8 +64,8 @@ def script() -> Any:
 class Bridge:
     """One connection to one database."""
 
-    def __init__(self, listener: DatabaseListener) -> None:
-        self._listener = listener
+    def __init__(self, notified: Notified) -> None:
+        self._notified = notified
         self._numbers = count(1)
         self._answers: dict[int, Callable[[str], str]] = {}
         self._settled: dict[int, Settled] = {}
@@ -230,7 +219,7 @@ class Bridge:
             "settle": self._on_settle,
             "locked": self._on_lock,
             "released": self._on_release,
-            "notice": self._on_notice,
+            "notice": self._notified,
             "opened": self._on_opened,
             "upgrade": self._on_upgrade,
         }
@@ -323,16 +312,6 @@ class Bridge:
         released = self._released.pop(number, None)
         if released is not None:
             released()
-
-    def _on_notice(self, kind: str, text: str) -> None:
-        if kind == "written":
-            self._listener.written(text)
-        elif kind == "outdated":
-            self._listener.outdated()
-        elif kind == "unwanted":
-            self._listener.unwanted()
-        else:
-            self._listener.lost()
 
 
 def settle(future: "asyncio.Future[T]", failure: BaseException | None, result: T) -> None:

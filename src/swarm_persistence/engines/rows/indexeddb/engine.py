@@ -28,7 +28,6 @@ from swarm_persistence.engines.rows.indexeddb.pending import PendingRead, Pendin
 from swarm_persistence.engines.rows.indexeddb.read_batcher import ReadBatcher
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
-from swarm_persistence.engines.rows.indexeddb.snapshots import IndexedDbSnapshot
 from swarm_persistence.engines.rows.indexeddb.stored_bytes import PIECES
 from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
@@ -66,7 +65,7 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         self.schema_name = schema_name
         self.name = name
         self.settings = settings
-        self._bridge = Bridge(self)
+        self._bridge = Bridge(self._on_notice)
         self._watches = Watches()
         self._writes = WriteBatcher(self._bridge, settings.connection_timeout, self._watches.notify)
         self._reads = ReadBatcher(self._bridge)
@@ -120,8 +119,9 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         result: Any = await self._reads.submit(PendingRead(read))
         return cast(T, result)
 
-    async def snapshot(self) -> IndexedDbSnapshot:
-        return IndexedDbSnapshot(await self.begin())
+    async def snapshot(self) -> IndexedDbSession:
+        """Begin a transaction that does not write; it blocks other writers while it is open."""
+        return await self.begin()
 
     async def time(self) -> int:
         self._require_usable()
@@ -224,25 +224,24 @@ class IndexedDbEngine(FollowingEngine, LineBackupEngine):
         self._writes.refuse(self._unusable)
         self._bridge.close()
 
-    def outdated(self) -> None:
-        self._yield_database(
-            f"a newer version of this page has upgraded the database {self.name!r}; load this page again"
-        )
-
-    def unwanted(self) -> None:
-        self._yield_database(
-            f"another tab has deleted the database {self.name!r}; load this page again, to begin a new one"
-        )
-
-    def lost(self) -> None:
-        self._unusable = DatabaseError(
-            f"the browser has closed the database {self.name!r}: its data were cleared, or the disk has failed"
-        )
-        self.abandon()
-
-    def written(self, tables: str) -> None:
-        """Wake the watches of tables that another tab or worker has written."""
-        self._watches.notify(tables.split() or None)
+    def _on_notice(self, kind: str, tables: str) -> None:
+        """Handle a notice of the bridge: `tables`, separated by spaces, are those that were written."""
+        match kind:
+            case "written":  # by another tab or worker
+                self._watches.notify(tables.split() or None)
+            case "outdated":
+                self._yield_database(
+                    f"a newer version of this page has upgraded the database {self.name!r}; load this page again"
+                )
+            case "unwanted":
+                self._yield_database(
+                    f"another tab has deleted the database {self.name!r}; load this page again, to begin a new one"
+                )
+            case _:
+                self._unusable = DatabaseError(
+                    f"the browser has closed the database {self.name!r}: its data were cleared, or the disk has failed"
+                )
+                self.abandon()
 
     def _yield_database(self, reason: str) -> None:
         """Finish the submitted calls, then close the database."""

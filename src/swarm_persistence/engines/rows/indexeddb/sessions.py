@@ -91,6 +91,10 @@ class IndexedDbSession(RowSession):
         self._store(differences, settled)
         await committed
 
+    async def close(self) -> None:
+        """End it as a snapshot, which writes nothing: IndexedDB keeps no old rows, so it holds the lock instead."""
+        self.end(None)
+
     def abandon(self) -> None:
         self.end(None)
 
