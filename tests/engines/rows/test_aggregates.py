@@ -13,7 +13,7 @@ from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
-from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
+from swarm_persistence.engines.sql.sqlite.functions import HAS_PERCENTILE, add_percentile
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import METRICS, TASKS
@@ -44,7 +44,7 @@ def test_aggregates_are_those_of_sqlite(
     )
     aggregate = Aggregate(Query(TASKS), group_by, functions)
     source, database = RowTable(TASKS), apsw.Connection(":memory:")
-    if not has_percentile or not IS_BUILT_IN:
+    if not has_percentile or not HAS_PERCENTILE:
         add_percentile(database)
     database.execute(f"CREATE TABLE tasks ({listed(TASKS.stored_names)})")
     for sequence, values in enumerate(stored, 1):

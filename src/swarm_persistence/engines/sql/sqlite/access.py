@@ -1,6 +1,8 @@
-"""The modes in which SQLite opens a database's file: for writing, or, where that is impossible, for reading."""
+"""Opens a database's file: for writing, or, where that is impossible, for reading; and begins writes to it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -33,6 +35,28 @@ def connect(path: str, access: Access, *, vfs: str | None = None, statements_kep
     return connection
 
 
+@contextmanager
+def connected(path: str, access: Access, timeout: float, vfs: str | None = None) -> Iterator[apsw.Connection]:
+    """Open a file within the block, on which each statement waits for locks up to the timeout, in seconds."""
+    with closing(connect(path, access, vfs=vfs)) as connection:
+        # SQLite takes 31 bits, at most 24 days.
+        connection.set_busy_timeout(int(min(timeout * 1000, 2**31 - 1)))
+        yield connection
+
+
+@contextmanager
+def writing(connection: apsw.Connection) -> Iterator[None]:
+    """Hold the write lock within the block, in one transaction: commit at its end, or roll back after an error."""
+    connection.execute("BEGIN IMMEDIATE").fetchall()
+    try:
+        yield
+        connection.execute("COMMIT").fetchall()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK").fetchall()
+        raise
+
+
 def reading_access(path: str) -> Access:
     """Return how to read a file where nothing can be written, as on a read-only file system."""
     has_index = os.path.exists(f"{path}-shm")
@@ -48,8 +72,3 @@ def reading_access(path: str) -> Access:
 def is_writable(path: str) -> bool:
     """Tell whether this process may write to the file, and make the log beside it."""
     return os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
-
-
-def busy_milliseconds(timeout: float) -> int:
-    """Return a timeout, in seconds, as SQLite takes it: 31 bits, at most 24 days."""
-    return int(min(timeout * 1000, 2**31 - 1))

@@ -11,8 +11,7 @@ import msgspec
 from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums, vectors
 from swarm_persistence.engines.sql.sqlite.access import Access, connect
-from swarm_persistence.engines.sql.sqlite.json_function import add_json_function
-from swarm_persistence.engines.sql.sqlite.percentiles import IS_BUILT_IN, add_percentile
+from swarm_persistence.engines.sql.sqlite.functions import HAS_PERCENTILE, add_json_function, add_percentile
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.query.query import FromNow
 
@@ -101,7 +100,7 @@ def open_connection(
     ):
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
     add_json_function(connection)
-    if not IS_BUILT_IN:
+    if not HAS_PERCENTILE:
         add_percentile(connection)
     if vectors.IS_INSTALLED:
         vectors.add_functions(connection)

@@ -43,7 +43,6 @@ from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
-from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches
@@ -100,7 +99,7 @@ class SqliteEngine(FollowingEngine):
         self._access = Access.WRITE
         # Bound once: otherwise each deferred operation would hold a bound method of its own.
         self._compile_write = self._compiler.write
-        self._compile_read = self._statements_of_read
+        self._compile_read = lambda read: (self._compiler.read(read),)
 
     async def open(self, *, must_exist: bool = False) -> None:
         """Run `start` in a thread; if cancelled, close what it has opened."""
@@ -296,9 +295,6 @@ class SqliteEngine(FollowingEngine):
         self._readers.join()
         self._writer.join()
 
-    def _statements_of_read(self, read: Read[Any]) -> Sequence[Statement]:
-        return (self._compiler.read(read),)
-
     def _checkpoint(self) -> None:
         """Checkpoint and truncate the log, as far as other processes' reads allow within a short time.
 
@@ -388,7 +384,7 @@ class SqliteEngine(FollowingEngine):
         return translate(error, self.path, self.settings.connection_timeout)
 
     def _is_held(self) -> bool:
-        return any(not session.is_over for session in list(self._sessions))
+        return any(not session.has_ended for session in list(self._sessions))
 
     def _are_writes_stuck(self) -> bool:
         return self._busy_handler.wait.is_waiting or self._is_held()

@@ -13,13 +13,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.access import (
-    Access,
-    busy_milliseconds,
-    connect,
-    is_writable,
-    reading_access,
-)
+from swarm_persistence.engines.sql.sqlite.access import Access, connected, is_writable, reading_access
 from swarm_persistence.engines.sql.sqlite.log import dropped_commits
 from swarm_persistence.engines.sql.sqlite.rust_crate import has_tables_of_the_crate
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID, require_openable
@@ -174,9 +168,7 @@ def _inspect_content(path: str, timeout: float, vfs: str | None, *, has_log: boo
 
 
 def _inspect_with_access(path: str, access: Access, timeout: float, vfs: str | None) -> Inspection:
-    connection = connect(path, access, vfs=vfs)
-    try:
-        connection.set_busy_timeout(busy_milliseconds(timeout))
+    with connected(path, access, timeout, vfs) as connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a reader cannot lock for a checkpoint
         connection.execute("BEGIN").fetchall()  # one snapshot: another process may be bringing the file up
         application_id: int = connection.execute("PRAGMA application_id").get
@@ -200,8 +192,6 @@ def _inspect_with_access(path: str, access: Access, timeout: float, vfs: str | N
         except MigrationError as error:
             return Inspection(FileState.OURS, error)
         return Inspection(FileState.OURS)
-    finally:
-        connection.close()
 
 
 def _require_utf_8(path: str) -> str:

@@ -7,13 +7,7 @@ import time
 
 import apsw
 
-from swarm_persistence.engines.sql.sqlite.access import (
-    Access,
-    busy_milliseconds,
-    connect,
-    is_writable,
-    reading_access,
-)
+from swarm_persistence.engines.sql.sqlite.access import Access, connected, is_writable, reading_access
 from swarm_persistence.engines.sql.sqlite.file import FileState, inspect
 from swarm_persistence.engines.sql.sqlite.migrations import REQUIRED
 from swarm_persistence.engines.sql.sqlite.schema_version import explain_old, status
@@ -65,12 +59,8 @@ def prepare(
 def _access_for_reading(path: str, timeout: float) -> Access:
     """Return how to read a file that cannot be brought up to date."""
     access = reading_access(path)
-    connection = connect(path, access)
-    try:
-        connection.set_busy_timeout(busy_milliseconds(timeout))
+    with connected(path, access, timeout) as connection:
         version = status(connection).version
-    finally:
-        connection.close()
     if version < REQUIRED:
         raise MigrationError(
             f"{path!r} has schema version {version}, this code reads {REQUIRED} and newer, and the file cannot be "
@@ -85,13 +75,9 @@ def _roll_back(path: str, timeout: float, vfs: str | None) -> None:
     This also happens to another program's file, as only the journal decides whose it is. Files that can be recognized
     without the journal have been refused before.
     """
-    connection = connect(path, Access.WRITE, vfs=vfs)
-    try:
-        connection.set_busy_timeout(busy_milliseconds(timeout))
+    with connected(path, Access.WRITE, timeout, vfs) as connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-    finally:
-        connection.close()
 
 
 def _create(path: str) -> None:

@@ -21,6 +21,7 @@ from swarm_persistence.engines.partial_files import (
     require_target,
     sync_directory_of,
 )
+from swarm_persistence.engines.sql.sqlite.access import writing
 from swarm_persistence.engines.sql.sqlite.checksums import vfs_for
 from swarm_persistence.engines.sql.sqlite.numbers import numbers_of, raise_numbers
 from swarm_persistence.engines.sql.sqlite.offline import opened_offline
@@ -79,7 +80,7 @@ def publish(partial: PartialFile, *, is_overwriting: bool, keeps_numbers: bool, 
     try:
         with _held_alone(target, vfs or vfs_for(partial.path) or vfs_for(target)) as connection:
             if keeps_numbers:
-                _raise_numbers(partial.path, numbers_of(connection), vfs)
+                _raise_numbers(partial.path, numbers_of(connection), vfs or vfs_for(partial.path))
             _overwrite(connection, partial.path, vfs)
     except (apsw.NotADBError, apsw.CorruptError):
         with _locked(target):
@@ -163,8 +164,7 @@ def _is_open(target: str) -> DatabaseError:
 
 
 def _raise_numbers(path: str, numbers: Mapping[str, int], vfs: str | None) -> None:
-    with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or vfs_for(path))) as connection:
+    with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)) as connection:
         connection.execute("PRAGMA synchronous = FULL").fetchall()
-        connection.execute("BEGIN IMMEDIATE").fetchall()
-        raise_numbers(connection, numbers)
-        connection.execute("COMMIT").fetchall()
+        with writing(connection):
+            raise_numbers(connection, numbers)

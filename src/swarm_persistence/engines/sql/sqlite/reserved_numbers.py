@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.access import writing
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, FOLLOWED, highest_change, numbers_of, raise_numbers
 
 BLOCK = 1_000_000
@@ -60,7 +61,8 @@ class NumberReserve:
         if connection is self._connection and changes - self._checked_at < _CHANGES_BETWEEN_CHECKS:
             return
         # Without the table, the schema was taken back, and what needs it fails by itself.
-        if _is_table_there(connection) and connection.execute(_LEAST).get < BLOCK // 2:
+        is_there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'reserved_numbers'").get
+        if is_there and connection.execute(_LEAST).get < BLOCK // 2:
             _reserve(connection)
         self._connection, self._checked_at = connection, changes
 
@@ -74,27 +76,17 @@ def skip_numbers_of_another_boot(connection: apsw.Connection) -> None:
     """
     if not _reserved_before(connection):
         return
-    connection.execute("BEGIN IMMEDIATE").fetchall()
-    try:
+    with writing(connection):
         raise_numbers(connection, _reserved_before(connection))
         connection.execute("DELETE FROM reserved_numbers WHERE boot <> ?", (boot_id(),)).fetchall()
-        connection.execute("COMMIT").fetchall()
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK").fetchall()
 
 
 def _reserve(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL").fetchall()
     try:
-        connection.execute("BEGIN IMMEDIATE").fetchall()
-        try:
+        with writing(connection):
             numbers, boot = numbers_of(connection), boot_id()
             connection.executemany(_RESERVE, [(name, numbers.get(name, 0) + BLOCK, boot) for name in NAMES]).fetchall()
-            connection.execute("COMMIT").fetchall()
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK").fetchall()
     finally:
         connection.execute("PRAGMA synchronous = NORMAL").fetchall()
 
@@ -110,7 +102,3 @@ def boot_id() -> str:
 def _reserved_before(connection: apsw.Connection) -> Mapping[str, int]:
     rows: Any = connection.execute("SELECT name, number FROM reserved_numbers WHERE boot <> ?", (boot_id(),)).fetchall()
     return dict(rows)
-
-
-def _is_table_there(connection: apsw.Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'reserved_numbers'").get)

@@ -4,11 +4,11 @@ Until version 3 of our schema, our log had the name of the crate's, `schema_migr
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.access import writing
 from swarm_persistence.errors import DatabaseError
 
 _LOG = "schema_migrations"
@@ -62,7 +62,7 @@ def repair(connection: apsw.Connection) -> tuple[str, ...]:
         apsw.Error: SQLite failed; nothing was changed.
 
     """
-    with _writing(connection):
+    with writing(connection):
         if has_tables_of_the_crate(connection):
             raise DatabaseError(
                 f"{connection.filename!r} holds the tables of the Rust crate ruv-swarm-persistence, and none of ours; "
@@ -110,15 +110,3 @@ def _is_table(connection: apsw.Connection, name: str) -> bool:
 def has_tables_of_the_crate(connection: apsw.Connection) -> bool:
     """Tell whether the records' tables have the crate's column with the whole record."""
     return all("data" in _columns(connection, name).split(", ") for name in _RECORDS)
-
-
-@contextmanager
-def _writing(connection: apsw.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE").fetchall()
-    try:
-        yield
-        connection.execute("COMMIT").fetchall()
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK").fetchall()
-        raise

@@ -13,6 +13,7 @@ import apsw
 from swarm_persistence.clock import from_microseconds, microseconds, now
 from swarm_persistence.engines.interface import AppliedMigration, MigrationStatus
 from swarm_persistence.engines.sql.sqlite import rust_crate
+from swarm_persistence.engines.sql.sqlite.access import writing
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST, MIGRATIONS, REQUIRED, Migration
 from swarm_persistence.engines.sql.sqlite.migrations.m0003_own_log import CREATE_FIRST_LOG
 from swarm_persistence.errors import MigrationError, shown
@@ -67,8 +68,7 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
         raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {latest}")
     if _is_at(connection, target, migrations):
         return
-    connection.execute("BEGIN IMMEDIATE").fetchall()
-    try:
+    with writing(connection):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}").fetchall()
         if log_of(connection) is None:
             connection.execute(CREATE_FIRST_LOG).fetchall()
@@ -78,11 +78,6 @@ def migrate(connection: apsw.Connection, target: int = LATEST, migrations: Seque
             _take(connection, step, is_upwards=target > current)
         opens_from = max((step.opens_from for step in migrations[:target]), default=0)
         connection.execute(f"PRAGMA user_version = {_VERSION_UNIT * target + opens_from}").fetchall()
-        connection.execute("COMMIT").fetchall()
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK").fetchall()
-        raise
 
 
 def status(connection: apsw.Connection) -> MigrationStatus:

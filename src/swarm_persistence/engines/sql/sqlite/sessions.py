@@ -53,7 +53,8 @@ class SqliteSession:
         self._connection_lock = threading.Lock()
         self._sent = self._served = 0
         self._is_slow = longest_stay <= 0
-        self._is_over = False
+        self.has_ended = False
+        """Whether the writer is free, or about to be."""
         self._reason = ""
         self._changed: set[str] = set()
         self.failure: Exception | None = None
@@ -94,11 +95,6 @@ class SqliteSession:
         self._reason = reason
         self._inbox.put(None)
 
-    @property
-    def is_over(self) -> bool:
-        """Tell whether it has ended, so that the writer is free or about to be."""
-        return self._is_over
-
     async def _run(self, text: str) -> None:
         await self._submit((ShortCommand(text),))
 
@@ -111,7 +107,7 @@ class SqliteSession:
             submitter.answer_soon(operation)
             return operation.future
         with self._end_lock:
-            if self._is_over:
+            if self.has_ended:
                 raise copy_error(self.failure or is_over())
             self._sent += 1
             batch = submitter.send_to(self._inbox.put, operation)
@@ -134,12 +130,12 @@ class SqliteSession:
         ):
             return False
         try:
-            if self._is_over or self._sent != self._served:
+            if self.has_ended or self._sent != self._served:
                 return False
             start = time.monotonic()
             self._run_operation(operation)
             self._is_slow = time.monotonic() - start > self._longest_stay
-            if self._is_over:
+            if self.has_ended:
                 self._inbox.put(None)  # resumes the writer's thread
             return True
         finally:
@@ -148,10 +144,10 @@ class SqliteSession:
     def serve(self) -> None:
         """Run the transaction's operations until it ends."""
         try:
-            while not self._is_over:
+            while not self.has_ended:
                 self._serve_next()
         finally:
-            if not self._is_over:
+            if not self.has_ended:
                 self._close(TransactionError("the writer has failed"))
             self._refuse_the_rest()
 
@@ -163,7 +159,7 @@ class SqliteSession:
             return
         with self._connection_lock:
             if batch is None:
-                if not self._is_over:
+                if not self.has_ended:
                     self._writer.commits.roll_back()
                     self._close(TransactionError(f"the transaction was rolled back: {self._reason}"))
                 return
@@ -205,14 +201,14 @@ class SqliteSession:
 
     def _expire(self) -> None:
         with self._connection_lock:
-            if self._is_over:
+            if self.has_ended:
                 return
             self._writer.commits.roll_back()
             self._close(was_open_too_long(self._timeout))
 
     def _close(self, failure: Exception | None) -> None:
         with self._end_lock:
-            self._is_over = True
+            self.has_ended = True
             self.failure = failure
 
     def _refuse_the_rest(self) -> None:

@@ -35,7 +35,8 @@ class SqliteSnapshot:
         self._translate = translate
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swarm-persistence snapshot")
         self._connection: apsw.Connection | None = None
-        self._is_closed = False
+        self.is_closed = False
+        """Whether it can no longer be read."""
 
     async def open(self) -> None:
         """Take the snapshot."""
@@ -49,30 +50,25 @@ class SqliteSnapshot:
         return self._run(self._numbers)
 
     async def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        if not self.is_closed:
+            self.is_closed = True
+            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._uses.close)
             self._thread.shutdown(wait=False)
             await asyncio.shield(closing)
 
     def abandon(self) -> None:
         """Release the snapshot without waiting."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._thread.submit(self._close)
+        if not self.is_closed:
+            self.is_closed = True
+            self._thread.submit(self._uses.close)
             self._thread.shutdown(wait=False)
-
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether it can no longer be read."""
-        return self._is_closed
 
     def read(self, read: Read[T]) -> Awaitable[T]:
         statement = self._compiler.read(read)
         return self._run(lambda: fetch(self._used().cursor(), statement))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._is_closed:
+        if self.is_closed:
             raise ClosedError("the snapshot is closed")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -89,9 +85,6 @@ class SqliteSnapshot:
         self._connection.execute("BEGIN").fetchall()
         # The snapshot is taken by the first read.
         self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-
-    def _close(self) -> None:
-        self._uses.close()
 
     def _numbers(self) -> Mapping[str, int]:
         connection = self._used()

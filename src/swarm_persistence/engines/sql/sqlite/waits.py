@@ -5,6 +5,7 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.access import writing
 from swarm_persistence.engines.steps import MOST_COUNTED
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.query.task_statuses import UNFINISHED
@@ -68,14 +69,8 @@ def find_contradictions(connection: apsw.Connection) -> tuple[str, ...]:
 
 def repair(connection: apsw.Connection) -> None:
     """Repair links and hidden columns in a transaction of its own."""
-    connection.execute("BEGIN IMMEDIATE").fetchall()
-    try:
+    with writing(connection):
         repair_links(connection)
-        connection.execute("COMMIT").fetchall()
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK").fetchall()
-        raise
 
 
 def repair_links(connection: apsw.Connection) -> None:
