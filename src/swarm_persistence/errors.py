@@ -19,7 +19,7 @@ StorageError                  everything below; catch this one to catch them all
     └── WaitTimeoutError      a task was not finished in time; it is a `TimeoutError` as well
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 _LONGEST_SHOWN = 100
 
@@ -145,6 +145,9 @@ class WaitTimeoutError(OtherError, TimeoutError):
     prefix = "Timeout"
 
 
+E = TypeVar("E", bound=StorageError)
+
+
 def copy_error(error: BaseException) -> BaseException:
     """Return an equal error: callers that share one instance would append to each other's traceback."""
     if not isinstance(error, StorageError):
@@ -153,6 +156,12 @@ def copy_error(error: BaseException) -> BaseException:
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
+
+
+def with_cause(error: E, cause: BaseException | None) -> E:
+    """Return an error with the cause that `raise … from` would set, to be raised elsewhere."""
+    error.__cause__ = cause
+    return error
 
 
 def shown(value: object) -> str:

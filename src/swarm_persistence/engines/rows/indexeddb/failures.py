@@ -1,6 +1,6 @@
 """Translates the errors of IndexedDB, by name."""
 
-from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, StorageError
+from swarm_persistence.errors import DatabaseError, MigrationError, PoolError, StorageError, with_cause
 
 _NO_ROOM = "QuotaExceededError"
 _NO_ROOM_REASON = (
@@ -28,9 +28,7 @@ def translate(name: str, message: str) -> StorageError:
     """Return the error for a failed operation on an open database."""
     reason = _REASONS.get(name, "the browser's database has failed")
     cause = BrowserError(name, message)
-    error = DatabaseError(f"{reason} ({cause})")
-    error.__cause__ = cause
-    return error
+    return with_cause(DatabaseError(f"{reason} ({cause})"), cause)
 
 
 def is_quota_exceeded(failure: BaseException | None) -> bool:

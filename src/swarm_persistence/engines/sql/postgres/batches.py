@@ -23,6 +23,10 @@ from swarm_persistence.schema.values import ColumnValue
 
 T = TypeVar("T")
 
+Batch = list[tuple[T, asyncio.Future[Any]]]
+"""Items, each with the future of its caller."""
+BatchWork = Callable[[PendingOperation, Batch[T]], Coroutine[Any, Any, None]]
+
 LARGEST_BATCH = 512
 _MOST_AT_ONCE = 4
 """The most batches of one kind in flight at once; a further one starts only if it has enough items."""
@@ -34,7 +38,7 @@ class Batches(Generic[T]):
     def __init__(
         self,
         pending: PendingOperations,
-        work: Callable[[PendingOperation, list[tuple[T, "asyncio.Future[Any]"]]], Coroutine[Any, Any, None]],
+        work: BatchWork[T],
         *,
         verb: str,
         is_write: bool,
@@ -53,7 +57,7 @@ class Batches(Generic[T]):
         self._is_write = is_write
         self._size_of = size_of
         self._fewest_beside = fewest_beside
-        self._collected: list[tuple[T, asyncio.Future[Any]]] = []
+        self._collected: Batch[T] = []
         self._under_way = 0
         self._was_single = False
         self._is_scheduled = False
@@ -82,23 +86,19 @@ class Batches(Generic[T]):
     def _start_batches(self) -> None:
         self._is_scheduled = False
         while self._collected and self._may_start():
-            size = self._next_size()
+            size = LARGEST_BATCH
+            if (size_of := self._size_of) is not None:
+                size = first_part(self._collected, LARGEST_BATCH, lambda item: size_of(item[0]))
             batch, self._collected = self._collected[:size], self._collected[size:]
             self._was_single = len(batch) == 1
             self._under_way += 1
             work = partial(self._do, batch=batch)
             self._pending.start_for([future for _, future in batch], work, self._is_write)
 
-    def _next_size(self) -> int:
-        size_of = self._size_of
-        if size_of is None:
-            return LARGEST_BATCH
-        return first_part(self._collected, LARGEST_BATCH, lambda item: size_of(item[0]))
-
     def _may_start(self) -> bool:
         return self._under_way == 0 or (self._under_way < _MOST_AT_ONCE and len(self._collected) >= self._fewest_beside)
 
-    async def _do(self, operation: PendingOperation, batch: "list[tuple[T, asyncio.Future[Any]]]") -> None:
+    async def _do(self, operation: PendingOperation, batch: Batch[T]) -> None:
         VERB.set(self._verb)
         try:
             await self._work(operation, batch)
@@ -108,14 +108,13 @@ class Batches(Generic[T]):
 
 
 class RowAdder:
-    """Inserts the rows of a batch, each of which may fail alone."""
+    """Inserts the rows of a batch, each of which may fail alone; under the write lock."""
 
     def __init__(
         self,
         table: Table[Any],
         compiler: PostgresStatementCompiler,
         retrier: Retrier,
-        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[..., None],
         *,
         may_notify_within: Callable[[], bool],
@@ -126,21 +125,10 @@ class RowAdder:
         self._row_text = compiler.row_inserts[table.name]
         self._may_notify_within = may_notify_within
         self._retrier = retrier
-        self._under_write_lock = under_write_lock
         self._committed = committed
 
-    async def run(
-        self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
-    ) -> None:
+    async def run(self, operation: PendingOperation, batch: Batch[tuple[ColumnValue, ...]]) -> None:
         """Insert the rows, and set the result of each caller."""
-        try:
-            await self._under_write_lock(operation, lambda: self._add(operation, batch))
-        except StorageError as error:
-            refuse(batch, error)
-
-    async def _add(
-        self, operation: PendingOperation, batch: "list[tuple[tuple[ColumnValue, ...], asyncio.Future[Any]]]"
-    ) -> None:
         wanted = [(row, future) for row, future in batch if not future.done()]
         if not wanted:
             return
@@ -154,8 +142,8 @@ class RowAdder:
                 return
             # One row is to blame, and the server has rolled the statement back: bisect.
             middle = len(wanted) // 2
-            await self._add(operation, wanted[:middle])
-            await self._add(operation, wanted[middle:])
+            await self.run(operation, wanted[:middle])
+            await self.run(operation, wanted[middle:])
         else:
             self._committed({self._table.name}, has_notified=insert.has_notified)
             for (_, future), sequence in zip(wanted, sequences, strict=True):
@@ -170,33 +158,23 @@ class RowAdder:
 
 
 class RowUpdater:
-    """Runs changes of equal shape, each of one row. Rows that the statement skips as locked are retried one by one."""
+    """Runs changes of equal shape, each of one row, under the write lock; rows skipped as locked are retried alone."""
 
     def __init__(
         self,
         plan: RowUpdatePlan,
         retrier: Retrier,
-        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
-        try_alone: "Callable[[RowUpdate, asyncio.Future[Any], bool], None]",
+        try_alone: Callable[[RowUpdate, asyncio.Future[Any], bool], None],
     ) -> None:
         """Take a function that runs one change; it is told whether the answer to an earlier attempt was lost."""
         self._plan = plan
         self._retrier = retrier
-        self._under_write_lock = under_write_lock
         self._committed = committed
         self._try_alone = try_alone
 
-    async def run(self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+    async def run(self, operation: PendingOperation, batch: Batch[RowUpdate]) -> None:
         """Change the rows, and set the result of each caller."""
-        try:
-            await self._under_write_lock(operation, lambda: self._update_in_order(operation, batch))
-        except StorageError as error:
-            refuse(batch, error)
-
-    async def _update_in_order(
-        self, operation: PendingOperation, batch: "list[tuple[RowUpdate, asyncio.Future[Any]]]"
-    ) -> None:
         rest = [item for item in batch if not item[1].done()]
         while rest:
             # A statement can change a row only once, so a second change of the same row needs another statement.
@@ -205,7 +183,7 @@ class RowUpdater:
             await self._update(operation, [*first.values()])
             rest = later
 
-    async def _update(self, operation: PendingOperation, items: "list[tuple[RowUpdate, asyncio.Future[Any]]]") -> None:
+    async def _update(self, operation: PendingOperation, items: Batch[RowUpdate]) -> None:
         try:
             outcomes = await self._retrier.update_rows(operation, self._plan, [update for update, _ in items])
         except StorageError as error:
@@ -235,7 +213,7 @@ class RowReader:
         self._retrier = retrier
         self._decode = codec_of(table.model).decode
 
-    async def run(self, operation: PendingOperation, batch: "list[tuple[str, asyncio.Future[Any]]]") -> None:
+    async def run(self, operation: PendingOperation, batch: Batch[str]) -> None:
         """Read the rows, and set the result of each caller."""
         ids = [*{id for id, future in batch if not future.done()}]
         try:
@@ -255,7 +233,7 @@ class RowReader:
                 future.set_exception(error)
 
 
-def refuse(batch: "list[tuple[Any, asyncio.Future[Any]]]", error: StorageError) -> None:
+def refuse(batch: Batch[Any], error: StorageError) -> None:
     """Give an error to all callers of a batch that are not answered yet."""
     for _, future in batch:
         if not future.done():

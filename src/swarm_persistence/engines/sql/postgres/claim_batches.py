@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
-from swarm_persistence.engines.sql.postgres.batches import Batches, refuse
+from swarm_persistence.engines.sql.postgres.batches import Batch, Batches, refuse
 from swarm_persistence.engines.sql.postgres.claim_statements import ClaimPlan
 from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.comments import VERB
@@ -34,9 +34,6 @@ class _Request:
         if not self.is_reported:
             self.is_reported = True
             self.on_abandoned(results)
-
-
-_Item = tuple[_Request, "asyncio.Future[Any]"]
 
 
 class ClaimBatches:
@@ -69,7 +66,7 @@ class ClaimBatches:
             batches = self._batches[shape] = Batches(self._pending, self._run, verb="claim", is_write=True)
         return delivered(batches.add(_Request(plan, on_abandoned)), on_abandoned)
 
-    async def _run(self, operation: PendingOperation, batch: list[_Item]) -> None:
+    async def _run(self, operation: PendingOperation, batch: Batch[_Request]) -> None:
         """Claim, and answer each caller."""
         VERB.set(batch[0][0].verb)
         try:
@@ -86,7 +83,7 @@ class ClaimBatches:
                 if caller.cancelled():
                     request.report_abandoned(None)
 
-    async def _claim(self, operation: PendingOperation, batch: list[_Item]) -> None:
+    async def _claim(self, operation: PendingOperation, batch: Batch[_Request]) -> None:
         rest = batch
         while rest := [item for item in rest if not item[1].done()]:
             group, later = _split(rest)
@@ -107,7 +104,7 @@ class ClaimBatches:
             self._committed(request.plan.tables)
         _answer(request, caller, results)
 
-    async def _claim_together(self, operation: PendingOperation, group: list[_Item]) -> list[_Item]:
+    async def _claim_together(self, operation: PendingOperation, group: Batch[_Request]) -> Batch[_Request]:
         """Claim for several callers; return the items that got nothing while others did, as there may be more rows."""
         plan = ClaimPlan.together([request.plan for request, _ in group])
         try:
@@ -137,7 +134,7 @@ class ClaimBatches:
         return []
 
 
-def _split(items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
+def _split(items: Batch[_Request]) -> tuple[Batch[_Request], Batch[_Request]]:
     """Split off the first items, as many as one statement can claim for."""
     rows = 0
     for place, (request, _) in enumerate(items):

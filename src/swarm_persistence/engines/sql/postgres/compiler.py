@@ -1,6 +1,6 @@
 """Writes the SQL that only PostgreSQL has: rows as arrays, locks, partitions. `claim_compiler` writes claims."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -54,20 +54,20 @@ class PostgresCompiler(ClaimCompiler):
         """Return the text that adds any number of rows; it marks one array for each column: see `short_arrays_of`."""
         marks = Marks(self.dialect)
         arrays = {column.name: f"{marks.next()}::{type_of(column)}[]" for column in table.columns}
-        names = [*table.names]
-        given = listed(names)
-        values = [
-            f"coalesce({quoted(column.name)}, ({arrays[column.name]})[1])"
+        given = {
+            column.name: f"coalesce({quoted(column.name)}, ({arrays[column.name]})[1])"
             if may_be_shortened(column)
             else quoted(column.name)
             for column in table.columns
-        ]
-        if table.is_followed:
-            names.append(CHANGE_NUMBER)
-            values.append(CURRENT_CHANGE)
-        insertion = f"INSERT INTO {self.dialect.table(table)} ({listed(names)})"
-        source = f"unnest({', '.join(arrays.values())}) AS added ({given})"
-        return f"{insertion}\nSELECT {', '.join(values)}\nFROM {source}\nRETURNING id, {SEQUENCE}"
+        }
+        insertion, values = self._insert_into(table, given)
+        source = f"unnest({', '.join(arrays.values())}) AS added ({listed(given)})"
+        return f"{insertion}\nSELECT {values}\nFROM {source}\nRETURNING id, {SEQUENCE}"
+
+    def _insert_into(self, table: Table[Any], given: Mapping[str, str]) -> tuple[str, str]:
+        """Return the beginning of an INSERT of these columns, and their expressions; both with the change number."""
+        written = {**given, CHANGE_NUMBER: CURRENT_CHANGE} if table.is_followed else given
+        return f"INSERT INTO {self.dialect.table(table)} ({listed(written)})", ", ".join(written.values())
 
     def insert_row(self, table: Table[Any], channel: str) -> str:
         """Return the text that adds one row; it marks the values, and last whether the commit may notify of the row.
@@ -76,10 +76,7 @@ class PostgresCompiler(ClaimCompiler):
         notifies; each returns whether it has.
         """
         marks = Marks(self.dialect)
-        names, values = [*table.names], [f"{marks.next()}::{type_of(column)}" for column in table.columns]
-        if table.is_followed:
-            names.append(CHANGE_NUMBER)
-            values.append(CURRENT_CHANGE)
+        insertion, values = self._insert_into(table, _marked(table, marks))
         guards = (
             f"{marks.next()}::boolean",
             f"pg_notification_queue_usage() < {_FULLEST_QUEUE}",
@@ -87,8 +84,7 @@ class PostgresCompiler(ClaimCompiler):
         )
         quoted_channel = channel.replace("'", "''")
         return (
-            f"WITH added AS (\n  INSERT INTO {self.dialect.table(table)} ({listed(names)})\n"
-            f"  VALUES ({', '.join(values)})\n  RETURNING {SEQUENCE}\n)\n"
+            f"WITH added AS (\n  {insertion}\n  VALUES ({values})\n  RETURNING {SEQUENCE}\n)\n"
             f"SELECT {SEQUENCE}, CASE WHEN {' AND '.join(guards)}\n"
             f"  THEN pg_notify('{quoted_channel}', '{table.name}') IS NOT NULL ELSE false END\nFROM added"
         )
@@ -147,28 +143,19 @@ class PostgresCompiler(ClaimCompiler):
         marks = Marks(self.dialect)
         names = restored_names(table, keeps_sequence)
         arrays = ", ".join(f"{marks.next()}::{type_of(table.column(name))}[]" for name in names)
-        values = [f"added.{quoted(name)}" for name in names]
+        insertion, values = self._insert_into(table, {name: f"added.{quoted(name)}" for name in names})
         added = f"added ({listed((*names, 'arrival'))})"
-        if table.is_followed:
-            names, values = [*names, CHANGE_NUMBER], [*values, CURRENT_CHANGE]
-        return (
-            f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(values)}\n"
-            f"FROM unnest({arrays}) WITH ORDINALITY AS {added}\nORDER BY arrival"
-        )
+        return f"{insertion}\nSELECT {values}\nFROM unnest({arrays}) WITH ORDINALITY AS {added}\nORDER BY arrival"
 
     def insert_one_unless(self, table: Table[Any], field: str) -> str:
         """Return the text that adds a row unless another one has its value in this field; it returns the sequence."""
         marks = Marks(self.dialect)
-        mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
-        names, values = [*mark_of], [*mark_of.values()]
-        if table.is_followed:
-            names.append(CHANGE_NUMBER)
-            values.append(CURRENT_CHANGE)
+        mark_of = _marked(table, marks)
+        insertion, values = self._insert_into(table, mark_of)
         # The read before saves the number that a refused row would use up; the conflict covers concurrent inserts.
         found = f"SELECT 1 FROM {self.dialect.table(table)} WHERE {field} = {mark_of[field]}"
         return (
-            f"INSERT INTO {self.dialect.table(table)} ({listed(names)})\nSELECT {', '.join(values)}\n"
-            f"WHERE NOT EXISTS ({found})\n"
+            f"{insertion}\nSELECT {values}\nWHERE NOT EXISTS ({found})\n"
             f"ON CONFLICT ({field}) WHERE {field} IS NOT NULL DO NOTHING\nRETURNING {SEQUENCE}"
         )
 
@@ -179,8 +166,7 @@ class PostgresCompiler(ClaimCompiler):
         returns the sequence or 0, and whether a row had the value before; the other whether a row has a value, and an
         id.
         """
-        marks = Marks(self.dialect)
-        mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
+        mark_of = _marked(table, Marks(self.dialect))
         name = self.dialect.table(table)
         found = f"SELECT FROM {name} WHERE {field} = "
         text = (
@@ -196,8 +182,7 @@ class PostgresCompiler(ClaimCompiler):
 
         No index says what a conflict is: see `insert_one_unless_held`.
         """
-        marks = Marks(self.dialect)
-        mark_of = {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}
+        mark_of = _marked(table, Marks(self.dialect))
         name = self.dialect.table(table)
         written = ", ".join(f"{quoted(column)} = {mark}" for column, mark in mark_of.items() if column != "id")
         return (
@@ -301,7 +286,10 @@ RETURNING id, {SEQUENCE}"""
 
     def mark_as_writer(self) -> str:
         """Return the text that makes watchers wait for this transaction, even if it rolls back all of its writes."""
-        return f"SELECT pg_advisory_xact_lock_shared(({WRITING}::bigint << 32) | {self._oid(TASKS)})"
+        oid = f"'{self.dialect.table(TASKS)}'::regclass::oid::bigint"
+        return f"SELECT pg_advisory_xact_lock_shared(({WRITING}::bigint << 32) | {oid})"
 
-    def _oid(self, table: Table[Any]) -> str:
-        return f"'{self.dialect.table(table)}'::regclass::oid::bigint"
+
+def _marked(table: Table[Any], marks: Marks) -> dict[str, str]:
+    """Return a placeholder of its type for each column."""
+    return {column.name: f"{marks.next()}::{type_of(column)}" for column in table.columns}

@@ -20,7 +20,7 @@ from swarm_persistence.engines.sql.postgres.statements import (
     Statements,
     Values,
 )
-from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError
+from swarm_persistence.errors import DatabaseError, OutcomeUnknownError, StorageError, TransactionError, with_cause
 
 _SMALL_TABLE_BYTES = 65_536
 """A table up to this size is scanned in negligible time."""
@@ -60,15 +60,11 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._session = SessionSettings(settings, driver.get_server_version().major)
         # Not isinstance: for the driver, any connection is an instance of each class of connections.
-        self._owns_session = type(driver) is not PipelinedConnection
+        self.owns_session = type(driver) is not PipelinedConnection
+        """Whether no pooler shares the session: its settings and locks are ours."""
         self._statements: Statements = CachedStatements(driver)
         if type(driver) is PipelinedConnection:
             self._statements = PipelinedStatements(driver, self._session, named)
-
-    @property
-    def owns_session(self) -> bool:
-        """Return whether no pooler shares the session: its settings and locks are ours."""
-        return self._owns_session
 
     @property
     def server_process(self) -> int:
@@ -89,8 +85,7 @@ class Connection:
         """Translate an error of the driver into ours."""
         known = translate(error, self.server, self._session.longest_wait_for_a_lock)
         if self.has_expired and known is not error:
-            known = DatabaseError(f"{self.server}: {self._no_answer}; the connection was closed")
-            known.__cause__ = error
+            return with_cause(DatabaseError(f"{self.server}: {self._no_answer}; the connection was closed"), error)
         return known
 
     def lost_answer(self, error: BaseException) -> OutcomeUnknownError:
@@ -107,7 +102,7 @@ class Connection:
 
     async def set_up(self) -> None:
         """Set up the session. The connector enforces a timeout."""
-        if self._owns_session:
+        if self.owns_session:
             await self.driver.execute(self._session.for_session())
         else:
             ((default,),) = await self.run(DEFAULT_COMMIT)
@@ -115,7 +110,7 @@ class Connection:
 
     async def set_application_name(self, application_name: str) -> None:
         """Set the application name; behind a pooler, which shares the session, do nothing."""
-        if self.application_name != application_name and self._owns_session:
+        if self.application_name != application_name and self.owns_session:
             self.application_name = application_name
             quoted = application_name.replace("'", "''")
             await self.execute(f"SET application_name = '{quoted}'")
@@ -153,22 +148,23 @@ class Connection:
             self.must_prepare_anew = False
             self._sizes.clear()
             await self._statements.forget()
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
         try:
-            return await call(*arguments)
+            return await self._within_timeout(call, *arguments)
         except (asyncpg.InvalidCachedStatementError, OutdatedTypesError):
             self.has_outdated_plans = True
             raise
+
+    async def _within_timeout(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Await a call of the driver; terminate the connection if the server does not answer in time."""
+        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
+        try:
+            return await call(*arguments)
         finally:
             timer.cancel()
 
     async def execute(self, text: str) -> None:
         """Run statements without parameters, unprepared."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
-        try:
-            await self.driver.execute(text)
-        finally:
-            timer.cancel()
+        await self._within_timeout(self.driver.execute, text)
 
     async def execute_watched(self, text: str) -> None:
         """Run a statement without a timeout, as long as another connection sees the server work on it."""
@@ -181,31 +177,23 @@ class Connection:
 
     async def listen(self, channel: str, heard: Callable[..., None]) -> None:
         """Listen on a channel, with a callback for each notification."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
-        try:
-            await self.driver.add_listener(channel, heard)
-        finally:
-            timer.cancel()
+        await self._within_timeout(self.driver.add_listener, channel, heard)
 
     async def begin(self) -> None:
         """Begin a transaction of ours."""
-        await self.execute(self._begin())
+        await self.execute(self._session.begin(sets_up=not self.owns_session))
 
     async def begin_for_caller(self) -> None:
         """Begin a caller's transaction, which may stay open up to `transaction_timeout`."""
-        await self.execute(self._session.begin_for_caller(sets_up=not self._owns_session))
+        await self.execute(self._session.begin_for_caller(sets_up=not self.owns_session))
 
     async def begin_snapshot(self, hold: str) -> None:
         """Begin a read-only transaction with one snapshot; run `hold` before that is taken."""
-        await self.execute(self._session.begin_snapshot(hold, sets_up=not self._owns_session))
+        await self.execute(self._session.begin_snapshot(hold, sets_up=not self.owns_session))
 
     async def commit(self) -> None:
         """Commit the transaction."""
-        timer = self._loop.call_later(self._settings.operation_timeout, self._expire, context=Context())
-        try:
-            tag: str = await self.driver.execute("COMMIT")
-        finally:
-            timer.cancel()
+        tag: str = await self._within_timeout(self.driver.execute, "COMMIT")
         if tag != "COMMIT":
             # PostgreSQL answers ROLLBACK to the commit of a failed transaction.
             raise TransactionError(f"{self.server}: the transaction had failed before, and was rolled back")
@@ -232,9 +220,6 @@ class Connection:
         """Close the connection at once, without a message to the server."""
         if not self.is_closed and not self._loop.is_closed():
             self.driver.terminate()
-
-    def _begin(self) -> str:
-        return self._session.begin(sets_up=not self._owns_session)
 
     async def _watch(self, text: str) -> None:
         failed_checks = 0

@@ -22,7 +22,7 @@ from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
-from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError
+from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError, with_cause
 
 OLDEST_SERVER = 13
 
@@ -111,9 +111,8 @@ class Connector:
         """Return the caller's error for a failure that is not about a server."""
         if isinstance(error, StorageError):
             return error
-        failure = DatabaseError(f"{self.target}: no connection could be opened ({type(error).__name__})")
-        failure.__cause__ = error
-        return failure
+        message = f"{self.target}: no connection could be opened ({type(error).__name__})"
+        return with_cause(DatabaseError(message), error)
 
     async def _open_one(self, host: str | None, port: int | None, deadline: float) -> Connection:
         try:
@@ -220,9 +219,7 @@ class Connector:
             since = began_at if self.outage is None else self.outage.since
             self.outage = Outage(str(self.target), since, causes, cause)
             return self.outage.failure_of_a_wait(self.settings)
-        failure = kind(f"{self.target}: no server can be used{within}: {causes}")
-        failure.__cause__ = cause
-        return failure
+        return with_cause(kind(f"{self.target}: no server can be used{within}: {causes}"), cause)
 
     def _explained(self, server: str, error: BaseException) -> str:
         match error:

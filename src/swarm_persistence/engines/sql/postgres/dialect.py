@@ -67,16 +67,13 @@ class PostgresDialect(Dialect):
         return f"{self.schema}.{table.name}_{SEQUENCE}_seq"
 
     def placeholder(self, position: int) -> str:
-        """Return the placeholder of the value at this position, counted from 1."""
         return f"${position}"
 
     def pair(self, field: str) -> tuple[str, str]:
-        """Return the expressions for the lower and the higher of two columns."""
         first, second = pair_of(field)
         return f"least({first}, {second})", f"greatest({first}, {second})"
 
     def higher(self, first: str, second: str) -> str:
-        """Return the expression of the maximum of two values."""
         return f"greatest({first}, {second})"
 
     def has_any_length(self, field: str) -> bool:
@@ -101,7 +98,6 @@ class PostgresDialect(Dialect):
         return None
 
     def comparison(self, field: str, operator: str, mark: str) -> str:
-        """Return the comparison of a column with a value."""
         # Without this ESCAPE, a backslash would be one. In the collation "C", only ASCII letters have case.
         if operator == "LIKE":
             return f"{quoted(field)} ILIKE {mark} ESCAPE ''"
@@ -118,7 +114,6 @@ class PostgresDialect(Dialect):
         )
 
     def has_tag(self, field: str, first: str, other: str) -> str:
-        """Return the condition that a JSON text begins with one text or contains another one."""
         # Not by a function for JSON, which fails on a row with a NUL in any of its texts.
         return f"(starts_with({field}::text, {first}) OR strpos({field}::text, {other}) > 0)"
 
@@ -127,7 +122,6 @@ class PostgresDialect(Dialect):
         return json_condition(quoted(field), test, marks.next)
 
     def test_values(self, test: JsonTest) -> Sequence[ColumnValue]:
-        """Return the values of the placeholders of `passes`."""
         return json_values(test)
 
     def of_one_row(self, conditions: Sequence[str], place: int) -> str:
@@ -166,7 +160,6 @@ class PostgresDialect(Dialect):
         return f"({number} - ({number} % {first} + {second}) % {third})"
 
     def percentile(self, field: str, marks: Marks) -> str:
-        """Return the expression of a percentile; its one placeholder is the fraction."""
         return f"percentile_cont({marks.next()}::double precision) WITHIN GROUP (ORDER BY {field})"
 
     def elapsed(self, since: str, until: str) -> str:
@@ -187,7 +180,6 @@ class PostgresDialect(Dialect):
         return "LIMIT ALL"
 
     def microseconds(self, time: str) -> str:
-        """Return the expression of a time as the microseconds since 1970."""
         return _microseconds(time)
 
     def appended(self, field: str, values: Sequence[str], most: int) -> str:

@@ -12,6 +12,7 @@ from swarm_persistence.errors import (
     PoolError,
     SerializationError,
     StorageError,
+    with_cause,
 )
 
 RETRY_ADVICE = "run the transaction again, or use storage.run_transaction, which does"
@@ -96,8 +97,7 @@ def stale_sequence(table: str, error: asyncpg.UniqueViolationError) -> StaleSequ
         "sequences; nothing was stored"
     )
     stale.table = table
-    stale.__cause__ = error
-    return stale
+    return with_cause(stale, error)
 
 
 class OvertakenError(DatabaseError):
@@ -126,9 +126,7 @@ def translate(error: BaseException, server: str, lock_timeout: float) -> BaseExc
     is_the_drivers = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError)
     if isinstance(error, StorageError) or not (is_the_drivers or is_lost(error)):
         return error
-    translated = _translated(error, server, lock_timeout)
-    translated.__cause__ = error
-    return translated
+    return with_cause(_translated(error, server, lock_timeout), error)
 
 
 def _translated(error: BaseException, server: str, lock_timeout: float) -> StorageError:
@@ -170,16 +168,14 @@ def waited_for_lock(error: StorageError) -> bool:
 def unknown_outcome(server: str, error: BaseException, reason: str | None = None) -> OutcomeUnknownError:
     """Return the error for a write whose answer was lost; without a `reason`, it gives the text of the error."""
     text = reason or _text_of(error)
-    unknown = OutcomeUnknownError(f"{server}: the connection was lost before the answer came ({text}), {_READ_IT_BACK}")
-    unknown.__cause__ = error
-    return unknown
+    message = f"{server}: the connection was lost before the answer came ({text}), {_READ_IT_BACK}"
+    return with_cause(OutcomeUnknownError(message), error)
 
 
 def still_unknown_outcome(error: StorageError) -> OutcomeUnknownError:
     """Return the error for a write whose answer was lost, and whose retries failed too."""
-    unknown = OutcomeUnknownError(f"{error.message}; the answer to an earlier attempt was lost, {_READ_IT_BACK}")
-    unknown.__cause__ = error
-    return unknown
+    message = f"{error.message}; the answer to an earlier attempt was lost, {_READ_IT_BACK}"
+    return with_cause(OutcomeUnknownError(message), error)
 
 
 def unknown_change() -> OutcomeUnknownError:
@@ -199,9 +195,7 @@ def lost_transaction(server: str, error: BaseException) -> CollisionError:
 
 def conflict(label: str, identity: object, error: BaseException | None) -> ConflictError:
     """Return the error for an id that is taken."""
-    taken = ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged")
-    taken.__cause__ = error
-    return taken
+    return with_cause(ConflictError(f"{label} {identity!r} exists already; the stored one is unchanged"), error)
 
 
 def _text_of(error: BaseException) -> str:

@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import Get, IsAny, Read, Values
-from swarm_persistence.engines.sql.postgres.batches import Batches, RowAdder, RowReader, RowUpdater
+from swarm_persistence.engines.sql.postgres.batches import (
+    Batch,
+    Batches,
+    BatchWork,
+    RowAdder,
+    RowReader,
+    RowUpdater,
+    refuse,
+)
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
 from swarm_persistence.engines.sql.postgres.claims import Claims
 from swarm_persistence.engines.sql.postgres.connection import Connection
@@ -88,12 +96,11 @@ class LoopEngine:
                 table,
                 self.compiler,
                 self._retrier,
-                self._under_write_lock,
                 self.committed,
-                may_notify_within=self._may_notify_within,
+                may_notify_within=lambda: self.notifications.may_go_along,
             )
             self._adders[table.name] = Batches(
-                self.pending, adder.run, verb="store", is_write=True, size_of=sizes_at(table.large_places)
+                self.pending, self._locked(adder.run), verb="store", is_write=True, size_of=sizes_at(table.large_places)
             )
             values_of = partial(self.compiler.sql.ids_values, table)
             reader = RowReader(table, self.compiler.gets[table.name], values_of, self._retrier)
@@ -255,9 +262,9 @@ class LoopEngine:
         key = (statement.table.name, statement.if_absent)
         putter = self._putters.get(key)
         if putter is None:
-            puts = RowPutter(self._retrier, self._under_write_lock, self.committed, self._put_alone)
+            puts = RowPutter(self._retrier, self.committed, self._put_alone)
             putter = self._putters[key] = Batches(
-                self.pending, puts.run, verb="put", is_write=True, size_of=attrgetter("size")
+                self.pending, self._locked(puts.run), verb="put", is_write=True, size_of=attrgetter("size")
             )
         return putter.add(RowPut(statement.rows, statement))
 
@@ -274,10 +281,10 @@ class LoopEngine:
     def _updater(self, plan: RowUpdatePlan) -> Batches[RowUpdate]:
         updater = self._updaters.get(plan)
         if updater is None:
-            changes = RowUpdater(plan, self._retrier, self._under_write_lock, self.committed, self._update_alone)
+            changes = RowUpdater(plan, self._retrier, self.committed, self._update_alone)
             updater = self._updaters[plan] = Batches(
                 self.pending,
-                changes.run,
+                self._locked(changes.run),
                 verb="update",
                 is_write=True,
                 size_of=plan.size_of,
@@ -307,9 +314,6 @@ class LoopEngine:
             )
         statements = self.compiler.whole_write(steps)
         return lambda operation: self._write(operation, statements)
-
-    def _may_notify_within(self) -> bool:
-        return self.notifications.may_go_along
 
     def _check_periods(self) -> None:
         self._shared.periods.postpone()
@@ -343,6 +347,17 @@ class LoopEngine:
         if any(results):
             committed()
         return results
+
+    def _locked(self, work: BatchWork[T]) -> BatchWork[T]:
+        """Return the function that runs a batch under the write lock; if it raises, its callers get the error."""
+
+        async def run(operation: PendingOperation, batch: Batch[T]) -> None:
+            try:
+                await self._under_write_lock(operation, lambda: work(operation, batch))
+            except StorageError as error:
+                refuse(batch, error)
+
+        return run
 
     async def _under_write_lock(self, operation: PendingOperation, work: Callable[[], Awaitable[Any]]) -> None:
         """Write under the shared write lock, after earlier writes whose caller was cancelled."""

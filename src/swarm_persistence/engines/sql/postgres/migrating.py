@@ -20,7 +20,7 @@ from swarm_persistence.engines.sql.postgres.migrations.migration import (
 )
 from swarm_persistence.engines.sql.postgres.online import fill_rows, in_short_transaction
 from swarm_persistence.engines.sql.postgres.schema_log import FIRST_LOG, STEPS, SchemaLog, SchemaState
-from swarm_persistence.errors import MigrationError
+from swarm_persistence.errors import MigrationError, with_cause
 from swarm_persistence.schema.tables import TASKS
 
 Report = Callable[[str], None]
@@ -194,12 +194,11 @@ class Migrator:
         direction = "to" if is_upwards else "back from"
         is_locked = isinstance(error, asyncpg.LockNotAvailableError)
         why = "other transactions kept what it has to lock for too long" if is_locked else f"{error}"
-        failure = MigrationError(
+        message = (
             f"{connection.server}: the step {direction} version {step.version} ({step.name}) of the schema "
             f"{self._name!r} failed: {why} ({left})"
         )
-        failure.__cause__ = error
-        return failure
+        return with_cause(MigrationError(message), error)
 
     def _text(self, text: str) -> str:
         return text.replace("{schema}", f'"{self._name}"')

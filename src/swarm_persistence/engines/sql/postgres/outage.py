@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.errors import PoolError
+from swarm_persistence.errors import PoolError, with_cause
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -25,6 +25,5 @@ class Outage(msgspec.Struct, frozen=True):
     def failure(self, waited: str) -> PoolError:
         """Return the error for a caller; `waited` is the duration of its wait."""
         since = f"{self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        failure = PoolError(f"{self.target}: no server can be reached since {since}, and {waited}: {self.reasons}")
-        failure.__cause__ = self.cause
-        return failure
+        message = f"{self.target}: no server can be reached since {since}, and {waited}: {self.reasons}"
+        return with_cause(PoolError(message), self.cause)

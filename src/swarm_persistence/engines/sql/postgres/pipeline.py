@@ -59,7 +59,6 @@ class Prepared:
 
     def __init__(self, statement: "PreparedStatement[Any]", text: str, *, is_named: bool) -> None:
         self.statement = statement
-        self.is_named = is_named
         self.result_types = [attribute.type.oid for attribute in statement.get_attributes()]
         self.description = b""
         """The columns as the server last described them, with the expected types."""
@@ -77,6 +76,8 @@ class Pipeline(asyncio.Protocol):
         self._connection = connection
         self._transport = connection.transport
         self._protocol = connection.protocol
+        for name in ("eof_received", "connection_lost", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(self._protocol, name))  # calls that only the driver handles
         self._rest = bytearray()
         self.is_under_way = False
         """Whether messages are expected that are not for the driver, or part of one that is has arrived."""
@@ -116,22 +117,6 @@ class Pipeline(asyncio.Protocol):
         passed = self._take_messages()
         if passed:
             self._protocol.data_received(passed)
-
-    def eof_received(self) -> Any:
-        """Pass the call on to the driver."""
-        return self._protocol.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Pass the call on to the driver."""
-        self._protocol.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Pass the call on to the driver."""
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass the call on to the driver."""
-        self._protocol.resume_writing()
 
     def _start(self, setup: bytes, prepared: Prepared | None) -> None:
         self._is_setting_up = bool(setup)

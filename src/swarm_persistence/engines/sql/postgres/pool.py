@@ -33,7 +33,7 @@ from swarm_persistence.engines.sql.postgres.connector import Connector
 from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
 from swarm_persistence.engines.sql.postgres.growth import Growth
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.errors import ClosedError, PoolError, StorageError, copy_error
+from swarm_persistence.errors import ClosedError, PoolError, StorageError, copy_error, with_cause
 
 _GRACE_SECONDS = 1.0
 """How long a caller past its deadline waits for connection attempts that are ending, to report their failure."""
@@ -276,11 +276,8 @@ class ConnectionPool:
                 "max_connections, or keep transactions shorter"
             )
         why = f"the {self.open} open ones were in use" if self.open else "there was none"
-        failure = PoolError(
-            f"no connection came free within {limit}: {why}, and no further one can be opened: {trouble.message}"
-        )
-        failure.__cause__ = trouble.__cause__
-        return failure
+        message = f"no connection came free within {limit}: {why}, and no further one can be opened: {trouble.message}"
+        return with_cause(PoolError(message), trouble.__cause__)
 
     def _drop_idle_to(self, server: str) -> None:
         """Terminate the idle connections to a server that has not answered: each would time out as well."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.sql.postgres.batches import LARGEST_BATCH, refuse
+from swarm_persistence.engines.sql.postgres.batches import LARGEST_BATCH, Batch, refuse
 from swarm_persistence.engines.sql.postgres.failures import blames_a_row, waited_for_lock
 from swarm_persistence.engines.sql.postgres.insertion import LARGEST_INSERT, ArrayPutStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation
@@ -34,38 +34,27 @@ class RowPut(NamedTuple):
         return sum(map(sizes_at(self.statement.table.large_places), self.rows))
 
 
-_Batch = list[tuple[RowPut, "asyncio.Future[Any]"]]
-
-
 class RowPutter:
-    """Runs the puts of a batch."""
+    """Runs the puts of a batch, under the write lock."""
 
     def __init__(
         self,
         retrier: Retrier,
-        under_write_lock: Callable[[PendingOperation, Callable[[], Any]], Any],
         committed: Callable[[set[str]], None],
-        try_alone: "Callable[[Statement, asyncio.Future[Any]], None]",
+        try_alone: Callable[[Statement, asyncio.Future[Any]], None],
     ) -> None:
         self._retrier = retrier
-        self._under_write_lock = under_write_lock
         self._committed = committed
         self._try_alone = try_alone
 
-    async def run(self, operation: PendingOperation, batch: _Batch) -> None:
+    async def run(self, operation: PendingOperation, batch: Batch[RowPut]) -> None:
         """Put the rows, and set the result of each caller."""
-        try:
-            await self._under_write_lock(operation, lambda: self._put_in_order(operation, batch))
-        except StorageError as error:
-            refuse(batch, error)
-
-    async def _put_in_order(self, operation: PendingOperation, batch: _Batch) -> None:
         rest = [item for item in batch if not item[1].done()]
         while rest:
             # A statement can write a row only once, so a second put of the same row needs another statement.
             ids: set[Any] = set()
-            chosen: _Batch = []
-            later: _Batch = []
+            chosen: Batch[RowPut] = []
+            later: Batch[RowPut] = []
             for item in rest:
                 own: list[Any] = [row[0] for row in item[0].rows]
                 (chosen if ids.isdisjoint(own) else later).append(item)
@@ -74,7 +63,7 @@ class RowPutter:
             await self._put(operation, chosen)
             rest = later
 
-    async def _put(self, operation: PendingOperation, items: _Batch) -> None:
+    async def _put(self, operation: PendingOperation, items: Batch[RowPut]) -> None:
         first = items[0][0].statement
         every: list[Any] = [row for put, _ in items for row in put.rows]
         rows = sorted(every, key=itemgetter(0))

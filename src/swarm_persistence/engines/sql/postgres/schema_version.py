@@ -48,7 +48,8 @@ class SchemaVersion:
 
         """
         state = await self._log.read(connection)
-        self._require_not_too_new(connection, state)
+        if state.opens_from > self.latest:
+            raise MigrationError(self._explain_new(connection, state))
         if state.version >= self.latest:
             return
         is_usable = state.version >= self.required
@@ -80,7 +81,8 @@ class SchemaVersion:
         """
         self._require_target(target)
         state = await self._log.read(connection)
-        self._require_known(connection, state)
+        if state.newest > self.latest:
+            raise MigrationError(self._explain_new(connection, state))
         if state.version == target and state.interrupted is None:
             return
         try:
@@ -123,14 +125,6 @@ class SchemaVersion:
     def _require_target(self, target: int) -> None:
         if type(target) is not int or not 0 <= target <= self.latest:
             raise MigrationError(f"version {shown(target)} is unknown; this code knows the versions 0 to {self.latest}")
-
-    def _require_known(self, connection: Connection, state: SchemaState) -> None:
-        if state.newest > self.latest:
-            raise MigrationError(self._explain_new(connection, state))
-
-    def _require_not_too_new(self, connection: Connection, state: SchemaState) -> None:
-        if state.opens_from > self.latest:
-            raise MigrationError(self._explain_new(connection, state))
 
     def _explain_new(self, connection: Connection, state: SchemaState) -> str:
         return (

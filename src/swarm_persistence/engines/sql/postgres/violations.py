@@ -8,7 +8,7 @@ import asyncpg
 
 from swarm_persistence.engines.sql.postgres.failures import OvertakenError, conflict, stale_sequence
 from swarm_persistence.engines.sql.postgres.statements import Values
-from swarm_persistence.errors import ConflictError, DatabaseError
+from swarm_persistence.errors import ConflictError, DatabaseError, with_cause
 from swarm_persistence.schema.tables import Table
 
 _OF_PARTITION = re.compile(r"_p\d+(?=_)")
@@ -27,9 +27,7 @@ def index_of(table: Table[Any], field: str) -> str:
 
 def overtaken(table: Table[Any], error: asyncpg.UniqueViolationError) -> OvertakenError:
     """Return the error for a record that another transaction has added at the same time."""
-    found = OvertakenError(f"another transaction has added the same {table.label} at the same time")
-    found.__cause__ = error
-    return found
+    return with_cause(OvertakenError(f"another transaction has added the same {table.label} at the same time"), error)
 
 
 def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequence[Values]) -> DatabaseError:
@@ -39,9 +37,8 @@ def refused(table: Table[Any], error: asyncpg.UniqueViolationError, rows: Sequen
         return stale_sequence(table.name, error)
     for index in table.indexes:
         if index.is_unique and index.name == constraint:
-            taken = ConflictError(f"another {table.label} has this {index.columns[0]}; nothing was written")
-            taken.__cause__ = error
-            return taken
+            message = f"another {table.label} has this {index.columns[0]}; nothing was written"
+            return with_cause(ConflictError(message), error)
     # The server names the id in a sentence in its own language: find which of ours it contains.
     ids = sorted((str(row[0]) for row in rows), key=len, reverse=True)
     detail = error.detail or ""

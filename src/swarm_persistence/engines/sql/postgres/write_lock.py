@@ -24,11 +24,6 @@ class WriteLock:
         self._is_held = False
         self._has_begun = False
 
-    @property
-    def is_held(self) -> bool:
-        """Return whether a transaction holds the lock exclusively."""
-        return self._is_held
-
     def begun(self) -> None:
         """Note that the transaction that holds the lock has its connection."""
         self._has_begun = True
@@ -43,20 +38,11 @@ class WriteLock:
 
     def release_shared(self) -> None:
         """Release a shared lock."""
-        with self._lock:
-            self._sharing -= 1
-            admitted = self._admit()
-        self._wake(admitted)
+        self._give_up(is_exclusive=False)
 
     def release(self) -> None:
         """Release the lock of a transaction."""
-        with self._lock:
-            if self._are_shared:
-                self._sharing -= 1
-            else:
-                self._is_held = self._has_begun = False
-            admitted = self._admit()
-        self._wake(admitted)
+        self._give_up(is_exclusive=not self._are_shared)
 
     async def _take(self, deadline: float, *, is_exclusive: bool) -> None:
         with self._lock:
@@ -99,9 +85,15 @@ class WriteLock:
 
     def _leave(self, is_exclusive: bool) -> None:
         if is_exclusive:
-            self._is_held = False
+            self._is_held = self._has_begun = False
         else:
             self._sharing -= 1
+
+    def _give_up(self, *, is_exclusive: bool) -> None:
+        with self._lock:
+            self._leave(is_exclusive)
+            admitted = self._admit()
+        self._wake(admitted)
 
     def _admit(self) -> "list[_Waiter]":
         admitted: list[_Waiter] = []
@@ -119,10 +111,7 @@ class WriteLock:
             try:
                 waiter.loop.call_soon_threadsafe(waiter.admit)
             except RuntimeError:  # the loop was just closed, and with it the waiting caller
-                with self._lock:
-                    self._leave(waiter.is_exclusive)
-                    following = self._admit()
-                self._wake(following)
+                self._give_up(is_exclusive=waiter.is_exclusive)
 
 
 class _Waiter:

@@ -25,7 +25,6 @@ class SqliteDialect(Dialect):
         return [msgspec.json.encode(candidates).decode()]
 
     def unindexed(self, field: str) -> str:
-        """Return a field as an expression that no index is used for."""
         return f"+{quoted(field)}"
 
     def candidates_shape(self, candidates: Sequence[ColumnValue]) -> object:
@@ -46,6 +45,5 @@ class SqliteDialect(Dialect):
         return f"max({highest}, (SELECT number FROM change_floor)) + 1"
 
     def limit(self, mark: str) -> str:
-        """Return the LIMIT clause."""
         # A sum, not a bare placeholder: SQLite would replan a claim for each value, at four times its cost.
         return f"LIMIT {mark} + 0"

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import apsw
 
-from swarm_persistence.errors import ConflictError, DatabaseError, OutcomeUnknownError, PoolError, StorageError
+from swarm_persistence.errors import (
+    ConflictError,
+    DatabaseError,
+    OutcomeUnknownError,
+    PoolError,
+    StorageError,
+    with_cause,
+)
 
 _CAUSES: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; nothing of the failed operation is stored, make room and repeat it",
@@ -62,12 +69,11 @@ def is_open_outcome(error: apsw.Error) -> bool:
 
 def unknown_outcome(error: BaseException, path: str) -> OutcomeUnknownError:
     """Return the caller's error for a failed commit that may be stored."""
-    unknown = OutcomeUnknownError(
+    message = (
         f"{path!r}: the disk failed while the write was being committed (SQLite: {error}), "
         "and it may or may not be stored; read it back"
     )
-    unknown.__cause__ = error
-    return unknown
+    return with_cause(OutcomeUnknownError(message), error)
 
 
 def _code(error: apsw.Error) -> int:
@@ -111,8 +117,7 @@ def translate(error: BaseException, path: str, connection_timeout: float) -> Bas
         translated = DatabaseError(f"{path!r}: {_CAUSES[code]} (SQLite: {error})")
     else:
         translated = DatabaseError(f"{path!r}: {error}")
-    translated.__cause__ = error
-    return translated
+    return with_cause(translated, error)
 
 
 def _exhausted_descriptors() -> str | None:
