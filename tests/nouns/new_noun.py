@@ -23,9 +23,9 @@ class NoteModel(Model, kw_only=True):
 '''
 
 _TABLE = """
-NOTES = _register(Table("notes", NoteModel, Index("notes_by_author", ("author",))))
+NOTES = Table("notes", NoteModel, Index("notes_by_author", ("author",)))
 
-PUBLIC_TABLES: tuple"""
+PUBLIC_TABLES: tuple[Table[Any], ...] = (NOTES, """
 
 _SQLITE = '''"""Notes."""
 
@@ -104,7 +104,7 @@ def copy_with_a_new_noun(folder: Path) -> Path:
     shutil.copytree(Path(swarm_persistence.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "models/notes.py").write_text(_MODEL)
     tables = package / "schema/tables.py"
-    _replace(tables, "\nPUBLIC_TABLES: tuple", _TABLE)
+    _replace(tables, "\nPUBLIC_TABLES: tuple[Table[Any], ...] = (", _TABLE)
     _replace(
         tables,
         "from swarm_persistence.models.links",

@@ -5,12 +5,9 @@ cost several times the encoding itself. It contains names from our own schema on
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Generic
 
-from swarm_persistence.clock import from_microseconds
 from swarm_persistence.errors import UnreadableError
-from swarm_persistence.plain_json import encode_json
 from swarm_persistence.schema import values
 from swarm_persistence.schema.decoding import decoding_lines, decoding_names
 from swarm_persistence.schema.tables import SEQUENCE, TABLES, Column, Kind, M, Table
@@ -33,13 +30,9 @@ class Codec(Generic[M]):
     def __init__(self, table: Table[M]) -> None:
         self.table = table
         names: dict[str, Any] = {
+            **vars(values),
             **decoding_names(table, _undecodable),
-            "from_microseconds": from_microseconds,
-            "UTC": UTC,
-            "datetime": datetime,
-            "encode_json": encode_json,
             "derived_id": None if table.derived_id is None else table.derived_id[0],
-            **{name: getattr(values, name) for name in values.__all__},
         }
         for column in table.columns:
             names[f"{column.name}_kind"] = column.kind

@@ -134,7 +134,6 @@ class Table(Generic[M]):
         floor: str | None = None,
         expiry: str | None = None,
         derived_id: tuple[Callable[[str, str], str], str, str] | None = None,
-        is_public: bool = True,
     ) -> None:
         self.name = name
         self.model = model
@@ -149,8 +148,6 @@ class Table(Generic[M]):
         self.floor = floor
         self.expiry = expiry
         self.derived_id = derived_id
-        self.is_public = is_public
-        """Whether callers store its records; otherwise it is internal."""
         self.hidden = (*hidden, Column(CHANGE_NUMBER, Kind.VERSION)) if is_followed else hidden
         self.stored_names = (*self.names, *(column.name for column in self.hidden))
         self.record_names = (*self.names, SEQUENCE)
@@ -229,129 +226,98 @@ def _column(name: str, hint: Any) -> Column:
     return Column(name, _PLAIN_KINDS[hint], is_nullable)
 
 
-_registered: list[Table[Any]] = []
-
-
-def _register(table: Table[M]) -> Table[M]:
-    """Add a table to `TABLES`, the registry for code that processes all records.
-
-    A new noun also needs its verbs, and a migration on each engine.
-    """
-    _registered.append(table)
-    return table
-
-
-AGENTS = _register(
-    Table(
-        "agents",
-        AgentModel,
-        Index("agents_by_age", ("created_at",)),
-        Index("agents_by_status", ("status", "created_at")),
-        Index("agents_by_heartbeat", ("status", "heartbeat")),
-        Index("agents_by_group", ("group",), present="group"),
-    )
+AGENTS = Table(
+    "agents",
+    AgentModel,
+    Index("agents_by_age", ("created_at",)),
+    Index("agents_by_status", ("status", "created_at")),
+    Index("agents_by_heartbeat", ("status", "heartbeat")),
+    Index("agents_by_group", ("group",), present="group"),
 )
 _PENDING = ("status", TaskStatus.PENDING.value)
 _READY = (_PENDING, (UNMET_DEPENDENCIES, 0), (IS_DELAYED, 0))
 
-TASKS = _register(
-    Table(
-        "tasks",
-        TaskModel,
-        # By arrival, not by `created_at`: that comes from the clients, whose clocks differ.
-        Index("tasks_pending", ("-priority",), where=(_PENDING,)),
-        Index("tasks_ready", ("-priority",), where=_READY),
-        Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
-        Index(
-            "tasks_ready_by_concurrency_key", ("task_type", "concurrency_key", "-priority"), _READY, "concurrency_key"
-        ),
-        Index(
-            "tasks_ready_by_capabilities",
-            ("required_capabilities", "task_type", "-priority"),
-            _READY,
-            "required_capabilities",
-        ),
-        Index("tasks_counted", ("task_type", "status"), where=((IS_COUNTED, 1),)),
-        Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
-        Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
-        Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
-        Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
-        Index("tasks_by_group", ("group",), present="group"),
-        Index("tasks_changed", (CHANGE_NUMBER,)),
-        hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG), Column(IS_COUNTED, Kind.FLAG)),
-        is_followed=True,
-        sticky=("status", TaskStatus.COMPLETED.value),
-        monotonic=("claim_count",),
-    )
+TASKS = Table(
+    "tasks",
+    TaskModel,
+    # By arrival, not by `created_at`: that comes from the clients, whose clocks differ.
+    Index("tasks_pending", ("-priority",), where=(_PENDING,)),
+    Index("tasks_ready", ("-priority",), where=_READY),
+    Index("tasks_ready_by_type", ("task_type", "-priority"), where=_READY),
+    Index("tasks_ready_by_concurrency_key", ("task_type", "concurrency_key", "-priority"), _READY, "concurrency_key"),
+    Index(
+        "tasks_ready_by_capabilities",
+        ("required_capabilities", "task_type", "-priority"),
+        _READY,
+        "required_capabilities",
+    ),
+    Index("tasks_counted", ("task_type", "status"), where=((IS_COUNTED, 1),)),
+    Index("tasks_delayed", ("run_at",), where=((IS_DELAYED, 1),)),
+    Index("tasks_leased", ("lease_expires_at",), present="lease_expires_at"),
+    Index("tasks_by_agent", ("assigned_to", "created_at"), present="assigned_to"),
+    Index("tasks_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+    Index("tasks_by_group", ("group",), present="group"),
+    Index("tasks_changed", (CHANGE_NUMBER,)),
+    hidden=(Column(UNMET_DEPENDENCIES, Kind.COUNT), Column(IS_DELAYED, Kind.FLAG), Column(IS_COUNTED, Kind.FLAG)),
+    is_followed=True,
+    sticky=("status", TaskStatus.COMPLETED.value),
+    monotonic=("claim_count",),
 )
-EVENTS = _register(
-    Table(
-        "events",
-        EventModel,
-        Index("events_by_time", ("timestamp",)),
-        Index("events_by_agent", ("agent_id", "timestamp")),
-        Index("events_by_type", ("event_type", "timestamp")),
-        Index("events_by_type_and_arrival", ("event_type",)),
-        Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
-        Index("events_by_group", ("group",), present="group"),
-        floor="event_floor",
-    )
+EVENTS = Table(
+    "events",
+    EventModel,
+    Index("events_by_time", ("timestamp",)),
+    Index("events_by_agent", ("agent_id", "timestamp")),
+    Index("events_by_type", ("event_type", "timestamp")),
+    Index("events_by_type_and_arrival", ("event_type",)),
+    Index("events_by_key", ("idempotency_key",), present="idempotency_key", is_unique=True),
+    Index("events_by_group", ("group",), present="group"),
+    floor="event_floor",
 )
-MESSAGES = _register(
-    Table(
-        "messages",
-        MessageModel,
-        Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
-        Index("messages_unread_by_priority", ("to_agent", "-priority", "timestamp"), where=(("read", 0),)),
-        Index("messages_by_arrival", ("to_agent",)),
-        Index("messages_by_group", ("group",), present="group"),
-    )
+MESSAGES = Table(
+    "messages",
+    MessageModel,
+    Index("messages_by_pair", ("from_agent|to_agent", "timestamp")),
+    Index("messages_unread_by_priority", ("to_agent", "-priority", "timestamp"), where=(("read", 0),)),
+    Index("messages_by_arrival", ("to_agent",)),
+    Index("messages_by_group", ("group",), present="group"),
 )
-METRICS = _register(
-    Table(
-        "metrics",
-        MetricModel,
-        Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
-        Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
-        Index("metrics_by_group", ("group",), present="group"),
-    )
+METRICS = Table(
+    "metrics",
+    MetricModel,
+    Index("metrics_by_agent", ("agent_id", "metric_type", "timestamp")),
+    Index("metrics_by_type", ("metric_type", "agent_id", "unit", "timestamp", "value")),
+    Index("metrics_by_group", ("group",), present="group"),
 )
-DOCUMENTS = _register(
-    Table(
-        "documents",
-        DocumentModel,
-        # Ids sort by collection and key, so that the unique index of ids is the one of these two.
-        Index("documents_by_arrival", ("collection",)),
-        Index("documents_by_label", ("label", "id"), present="label"),
-        Index("documents_expiring", ("expires_at",), present="expires_at"),
-        Index("documents_changed", (CHANGE_NUMBER,)),
-        is_followed=True,
-        expiry="expires_at",
-        derived_id=(document_id, "collection", "key"),
-    )
+DOCUMENTS = Table(
+    "documents",
+    DocumentModel,
+    # Ids sort by collection and key, so that the unique index of ids is the one of these two.
+    Index("documents_by_arrival", ("collection",)),
+    Index("documents_by_label", ("label", "id"), present="label"),
+    Index("documents_expiring", ("expires_at",), present="expires_at"),
+    Index("documents_changed", (CHANGE_NUMBER,)),
+    is_followed=True,
+    expiry="expires_at",
+    derived_id=(document_id, "collection", "key"),
 )
 
-SCHEDULES = _register(Table("schedules", ScheduleModel, Index("schedules_due", ("next_at",), where=(("paused", 0),))))
+SCHEDULES = Table("schedules", ScheduleModel, Index("schedules_due", ("next_at",), where=(("paused", 0),)))
 
-TASK_LINKS = _register(
-    Table(
-        "task_links",
-        TaskLink,
-        Index("task_links_by_task", ("task_id",)),
-        Index("task_links_by_dependency", ("dependency_id",)),
-        is_public=False,
-    )
+TASK_LINKS = Table(
+    "task_links",
+    TaskLink,
+    Index("task_links_by_task", ("task_id",)),
+    Index("task_links_by_dependency", ("dependency_id",)),
 )
-TASK_LIMITS = _register(Table("task_limits", TaskLimit, is_public=False))
-TASK_STARTS = _register(
-    Table("task_starts", TaskStart, Index("task_starts_by_type", ("task_type", "started_at")), is_public=False)
-)
+TASK_LIMITS = Table("task_limits", TaskLimit)
+TASK_STARTS = Table("task_starts", TaskStart, Index("task_starts_by_type", ("task_type", "started_at")))
 
-PUBLIC_TABLES: tuple[Table[Any], ...] = tuple(table for table in _registered if table.is_public)
-"""The tables of the records that users store."""
+PUBLIC_TABLES: tuple[Table[Any], ...] = (AGENTS, TASKS, EVENTS, MESSAGES, METRICS, DOCUMENTS, SCHEDULES)
+"""The tables of the records that users store. A new noun also needs its verbs, and a migration on each engine."""
 
-TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, *(table for table in _registered if not table.is_public))
-"""All tables, for code that processes all records."""
+TABLES: tuple[Table[Any], ...] = (*PUBLIC_TABLES, TASK_LINKS, TASK_LIMITS, TASK_STARTS)
+"""All tables, for code that processes all records; the last ones are internal."""
 
 _BY_MODEL: dict[type[Model], Table[Any]] = {table.model: table for table in PUBLIC_TABLES}
 _WATCHED = _BY_MODEL | {TaskLimit: TASK_LIMITS}

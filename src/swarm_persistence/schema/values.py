@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 
 import msgspec
 
-from swarm_persistence.clock import EPOCH, from_microseconds, microseconds
+from swarm_persistence.clock import from_microseconds, microseconds
 from swarm_persistence.errors import SerializationError, is_nested_deeper, shown
 from swarm_persistence.models.choices import member
 from swarm_persistence.models.collections import collection_text
@@ -332,27 +332,3 @@ _CHECKS: dict[Kind, Callable[[object, str], ColumnValue]] = {
     Kind.VECTOR: vector,
     Kind.CLAIMS: past_claims,
 }
-
-__all__ = [
-    "EPOCH",
-    "ColumnValue",
-    "binary",
-    "column_value",
-    "count",
-    "decode_json",
-    "document_id",
-    "flag",
-    "has_many_levels",
-    "identifier",
-    "json_text",
-    "member",
-    "moment",
-    "numbers_of",
-    "past_claims",
-    "path",
-    "real",
-    "refuse",
-    "text",
-    "vector",
-    "version",
-]

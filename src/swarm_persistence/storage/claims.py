@@ -7,13 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 from swarm_persistence.durations import seconds
+from swarm_persistence.engines.interface import Executor
 from swarm_persistence.engines.prepared import BoundSteps
-from swarm_persistence.engines.reads import IsAny
+from swarm_persistence.engines.reads import Count, IsAny, Values
 from swarm_persistence.engines.steps import Step
-from swarm_persistence.errors import TransactionError, UnreadableError
+from swarm_persistence.errors import InvalidQueryError, TransactionError, UnreadableError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.builder import bound
-from swarm_persistence.schema.tables import TASKS
+from swarm_persistence.query.query import Query, one_of
+from swarm_persistence.schema.tables import AGENTS, TASKS
 from swarm_persistence.schema.values import identifier
 from swarm_persistence.storage.abandoned_claims import UndeliveredClaim, held_by
 from swarm_persistence.storage.arguments import texts
@@ -28,10 +30,10 @@ from swarm_persistence.storage.claim_requests import (
     claiming_by_id,
     claiming_ready,
 )
+from swarm_persistence.storage.core import by_id
 from swarm_persistence.storage.readable import skip_unreadable, without
 from swarm_persistence.storage.ready_tasks import ReadyTaskWatch
 from swarm_persistence.storage.scopes import innermost_scope
-from swarm_persistence.storage.swapped_ids import refuse_swapped_ids
 
 
 class ClaimVerbs(ChosenClaims):
@@ -64,7 +66,7 @@ class ClaimVerbs(ChosenClaims):
         if not claimed and await self._executor().read(IsAny(ANY_LIMITS)):
             claimed = await self._as_one(lambda: self._claim_limited(id, request))
         if not claimed:
-            await refuse_swapped_ids(self._executor(), id, request.agent_id)
+            await _refuse_swapped_ids(self._executor(), id, request.agent_id)
         return claimed
 
     async def claim_next_task(
@@ -219,3 +221,15 @@ class ClaimVerbs(ChosenClaims):
                 is_worthwhile = await watch.wait_to_claim(rest)
         finally:
             watch.close()
+
+
+async def _refuse_swapped_ids(executor: Executor, task_id: str, agent_id: str) -> None:
+    """Raise `InvalidQueryError` if the task is not stored, and its id is an agent's or the agent's id is a task's."""
+    given = Query(TASKS, (one_of("id", [task_id, agent_id]),))
+    tasks = {id for (id,) in await executor.read(Values(given, ("id",)))}
+    if task_id in tasks:
+        return
+    if agent_id in tasks:
+        raise InvalidQueryError(f"agent_id is {agent_id!r}, the id of a task; expected a task's id, then an agent's")
+    if await executor.read(Count(by_id(AGENTS, task_id))):
+        raise InvalidQueryError(f"task_id is {task_id!r}, the id of an agent; expected a task's id, then an agent's")

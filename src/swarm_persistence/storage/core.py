@@ -143,14 +143,10 @@ class StorageCore(NotPicklable):
             for model in models:
                 self._set_fields(model, **{field: value})
 
-    @classmethod
-    def _require_model(cls, table: Table[Any], model: object) -> None:
-        if type(model) is not table.model:
-            cls._refuse_model(table, model)
-
     @staticmethod
-    def _refuse_model(table: Table[Any], model: object) -> NoReturn:
-        refuse(table.label, model, f"a {table.model.__name__}")
+    def _require_model(table: Table[Any], model: object) -> None:
+        if type(model) is not table.model:
+            refuse(table.label, model, f"a {table.model.__name__}")
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

@@ -97,7 +97,8 @@ class DeletionVerbs(DocumentListVerbs):
         if flag(dry_run, "dry_run"):
             return await self._erasable(name, is_of_group, within)
         # First: a schedule would store new tasks of the group.
-        schedules = await self._delete_schedules(name)
+        ids = await self._schedules_of(name)
+        schedules = await delete_rows(self, SCHEDULES, ids, ()) if ids else 0
         counts = {table.name: await self._delete_all(table, is_of_group, UNBOUNDED) for table in _OF_GROUPS}
         documents = sum([await self.delete_documents(path, below=True) for path in within])
         return Erased(**counts, documents=documents, schedules=schedules)
@@ -118,10 +119,6 @@ class DeletionVerbs(DocumentListVerbs):
     async def _schedules_of(self, group: str) -> list[str]:
         rows, _ = await readable_values(self._executor(), Query(SCHEDULES), ("id", "task_fields"))
         return [str(id) for id, fields in rows if decode_json(fields).get("group") == group]
-
-    async def _delete_schedules(self, group: str) -> int:
-        ids = await self._schedules_of(group)
-        return await delete_rows(self, SCHEDULES, ids, ()) if ids else 0
 
     async def _delete_all(self, table: Table[Any], conditions: tuple[Condition, ...], span: int) -> int:
         # The last first: dependents are mostly stored after their dependencies, and need not fail if both are deleted.

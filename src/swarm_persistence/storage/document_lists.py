@@ -14,7 +14,7 @@ from swarm_persistence.query.collections import collection_argument, collections
 from swarm_persistence.query.query import Condition, Order, Query, one_of, with_condition
 from swarm_persistence.schema.tables import DOCUMENTS
 from swarm_persistence.storage.arguments import flag
-from swarm_persistence.storage.core import NOW
+from swarm_persistence.storage.core import NOW, StorageCore
 from swarm_persistence.storage.document_ranges import (
     IS_UNEXPIRED,
     DocumentChoice,
@@ -210,6 +210,14 @@ class DocumentListVerbs(DocumentVerbs):
                 return
             chosen = with_condition(chosen, Condition("id", ">", rows[-1][0]))
             await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
+
+
+async def sizes_of(core: StorageCore, collection: Sequence[str], keys: Iterable[str]) -> dict[str, int]:
+    """Return the bytes of value, data and embedding of the documents of these keys that are stored, by key."""
+    ids = {DocumentModel.id_of(tuple(collection), key): key for key in keys}
+    if not ids:
+        return {}
+    return {ids[id]: size for id, size in await core._executor().read(Sizes(Query(DOCUMENTS, (one_of("id", [*ids]),))))}
 
 
 def _within_bytes(page: list[tuple[str, int]], most: int) -> Iterator[list[str]]:

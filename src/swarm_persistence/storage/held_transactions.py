@@ -6,15 +6,12 @@ that still references the transaction expects to write into it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.interface import Engine, Session
-from swarm_persistence.engines.steps import Step
+from swarm_persistence.engines.interface import Engine
 from swarm_persistence.errors import TransactionError
-from swarm_persistence.query.query import Condition
-from swarm_persistence.schema.tables import Table
 from swarm_persistence.storage.scopes import Scope
 
 T = TypeVar("T")
@@ -78,30 +75,20 @@ class GuardedEngine:
 
     def __init__(self, engine: Engine, held: HeldTransactions) -> None:
         self._engine = engine
-        self._held = held
-
-    async def write(self, steps: Sequence[Step]) -> list[Any]:
-        """Write, unless the caller may expect the write to be part of a transaction."""
-        self._held.refuse_write()
-        return await _checked_while_waiting(lambda: self._engine.write(steps), self._held.refuse_write)
-
-    async def deliver(self, steps: Sequence[Step], on_abandoned: Callable[[list[Any] | None], None]) -> list[Any]:
-        """Write and deliver the results, unless the caller may expect the write to be part of a transaction."""
-        self._held.refuse_write()
-        return await _checked_while_waiting(lambda: self._engine.deliver(steps, on_abandoned), self._held.refuse_write)
-
-    async def drop_parts(self, table: Table[Any], stale: Sequence[tuple[Condition, ...]]) -> int:
-        """Drop partitions, unless the caller may expect that to be part of a transaction."""
-        self._held.refuse_write()
-        return await _checked_while_waiting(lambda: self._engine.drop_parts(table, stale), self._held.refuse_write)
-
-    async def begin(self) -> Session:
-        """Begin a transaction, unless it would wait for one that no call can end."""
-        self._held.refuse_transaction()
-        return await _checked_while_waiting(self._engine.begin, self._held.refuse_transaction)
+        write = held.refuse_write
+        self._refusals = {"write": write, "deliver": write, "drop_parts": write, "begin": held.refuse_transaction}
+        """What refuses a call of these methods if its caller may expect it to be part of a transaction."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
+        call, refuse = getattr(self._engine, name), self._refusals.get(name)
+        if refuse is None:
+            return call
+
+        async def guarded(*arguments: Any) -> Any:
+            refuse()
+            return await _checked_while_waiting(lambda: call(*arguments), refuse)
+
+        return guarded
 
 
 async def _checked_while_waiting(call: Callable[[], Awaitable[T]], refuse: Callable[[], None]) -> T:

@@ -1,5 +1,6 @@
 """The verbs for an operator's overview: counts, throughput, waiting tasks, and agents."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.models import AgentModel, TaskModel, TaskPriority
 from swarm_persistence.query.builder import QueryBuilder, bound, comparable_column
-from swarm_persistence.query.query import Condition, Order, Query, Subquery, without_expired
+from swarm_persistence.query.query import Condition, Order, Query, Subquery, one_of, without_expired
 from swarm_persistence.query.task_statuses import IS_HELD
 from swarm_persistence.schema.decoding import column_decoder
 from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASK_LINKS, TASKS, M, Table
@@ -22,6 +23,8 @@ from swarm_persistence.storage.throughput import CHANGES_READ, TaskThroughput, T
 _COUNT = (AggregateFunction("count"),)
 _COUNT_AND_FIRST = (*_COUNT, AggregateFunction("min", SEQUENCE))
 _WAITING_FIELDS = ("task_type", "id", "priority", "created_at", "run_at")
+_MAY_BE_CLAIMED = (IS_READY, (IS_PENDING, IS_MET, *IS_DUE))
+"""The conditions of ready tasks without a delay, and of those whose delay has passed."""
 _HAS_LEASE = Condition("lease_expires_at", "IS NOT NULL")
 
 
@@ -109,7 +112,7 @@ class OverviewVerbs(StorageCore):
         executor = self._executor()
         counts: dict[str, int] = {}
         first: dict[str, int] = {}
-        for ready in (IS_READY, (IS_PENDING, IS_MET, *IS_DUE)):
+        for ready in _MAY_BE_CLAIMED:
             for row in await executor.read(Aggregate(Query(TASKS, ready), ("task_type",), _COUNT_AND_FIRST)):
                 task_type, count, sequence = cast(tuple[str, int, int], row)
                 counts[task_type] = counts.get(task_type, 0) + count
@@ -152,6 +155,17 @@ class OverviewVerbs(StorageCore):
         links = Query(TASK_LINKS, (Condition("dependency_id", "=", identifier(id, "task.id")),))
         waits = Condition("id", "IN SUBQUERY", Subquery(links, "task_id"))
         return await self._executor().read(Select(Query(TASKS, (waits,), MOST_URGENT_FIRST, bound("limit", limit))))
+
+
+async def ready_tasks_of(core: StorageCore, task_types: Collection[str], limit: int) -> list[TaskModel]:
+    """Return the ready tasks of these types: first those without a delay, each part by priority, then arrival."""
+    if not task_types:
+        return []
+    found: dict[str, TaskModel] = {}
+    for ready in _MAY_BE_CLAIMED:
+        query: Query[TaskModel] = Query(TASKS, (*ready, one_of("task_type", [*task_types])), MOST_URGENT_FIRST, limit)
+        found |= {task.id: task for task in await core._executor().read(Select(query))}
+    return [*found.values()][:limit]
 
 
 def _query_of(records: type[M] | QueryBuilder[M]) -> Query[M]:

@@ -1,6 +1,6 @@
 """Claims of agents outside this process; they name a claim by its agent and its number."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
@@ -11,63 +11,17 @@ from swarm_persistence.storage.storage import Storage
 
 
 async def claim_or_requeue(
-    storage: Storage,
-    agent_id: str,
-    *,
-    task_types: Iterable[str] | None = None,
-    capabilities: Iterable[str] | None = None,
-    lease: float | timedelta,
-    ageing: float | timedelta | None = None,
-    wait: float | timedelta = 0.0,
-) -> TaskModel | None:
-    """Claim the next ready task; if there is none, requeue expired tasks first, then wait for one.
-
-    In a swarm without a Python worker, no other process requeues the tasks of dead agents.
-    """
-
-    tasks = await claim_several_or_requeue(
-        storage,
-        agent_id,
-        limit=1,
-        task_types=task_types,
-        capabilities=capabilities,
-        lease=lease,
-        ageing=ageing,
-        wait=wait,
-    )
-    return tasks[0] if tasks else None
-
-
-async def claim_several_or_requeue(
-    storage: Storage,
-    agent_id: str,
-    *,
-    limit: int,
-    task_types: Iterable[str] | None = None,
-    capabilities: Iterable[str] | None = None,
-    lease: float | timedelta,
-    is_running: bool = False,
-    ageing: float | timedelta | None = None,
-    wait: float | timedelta = 0.0,
+    storage: Storage, claim: Callable[..., Awaitable[list[TaskModel]]], wait: float | timedelta
 ) -> list[TaskModel]:
-    """Claim up to `limit` next ready tasks in one write; if there is none, as `claim_or_requeue` does."""
+    """Claim the next ready tasks; if there is none, requeue expired tasks first, then wait for one.
 
-    async def claim(wait: float | timedelta) -> list[TaskModel]:
-        return await storage.claim_next_tasks(
-            agent_id,
-            limit=limit,
-            task_types=task_types,
-            capabilities=capabilities,
-            lease=lease,
-            is_running=is_running,
-            ageing=ageing,
-            wait=wait,
-        )
-
-    tasks = await claim(0.0)
+    In a swarm without a Python worker, no other process requeues the tasks of dead agents. `claim` is
+    `storage.claim_next_tasks` with all arguments but `wait`.
+    """
+    tasks = await claim()
     if not tasks:
         await storage.requeue_expired_tasks(heartbeat_timeout=None)
-        tasks = await claim(wait)
+        tasks = await claim(wait=wait)
     return tasks
 
 

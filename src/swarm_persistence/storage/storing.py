@@ -31,7 +31,7 @@ _PENDING = TaskStatus.PENDING
 async def store(core: StorageCore, table: Table[M], model: M) -> M:
     """Store a new record and return it, or the stored record of its idempotency key."""
     if type(model) is not table.model:
-        core._refuse_model(table, model)
+        core._require_model(table, model)  # which refuses it
     new: Any = model
     has_key = table.has_key and new.idempotency_key is not None
     if has_key or (table is TASKS and (new.dependencies != [] or new.run_at is not None or new.status is not _PENDING)):

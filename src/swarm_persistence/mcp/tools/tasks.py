@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -109,17 +110,19 @@ async def claim_next_task(
     Do the work, then call complete_task or fail_task with the returned task id and claim number. 'task' is null if
     there is none.
     """
-    task = await claim_or_requeue(
-        storage,
+    claim = partial(
+        storage.claim_next_tasks,
         agent_id,
+        limit=1,
         task_types=task_types,
         capabilities=capabilities,
         lease=lease_seconds,
         ageing=ageing_seconds,
-        wait=wait_seconds,
     )
-    if task is None:
+    tasks = await claim_or_requeue(storage, claim, wait_seconds)
+    if not tasks:
         return {"task": None, "hint": "no task is ready; wait_seconds waits for one, list_tasks shows what there is"}
+    (task,) = tasks
     return {"task": _shown(task, max_characters), "claim": task.claim_count}
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar, cast
 
 from litestar import Response, post
@@ -10,7 +11,7 @@ from msgspec import Meta, Struct
 
 from swarm_persistence import ConflictError, Storage, TaskModel
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS
-from swarm_persistence.storage.remote_claims import claim_several_or_requeue
+from swarm_persistence.storage.remote_claims import claim_or_requeue
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing
 from swarm_persistence.web.dependencies import (
@@ -105,18 +106,19 @@ async def _claims(
     if not 0 <= data.wait <= LONGEST_WAIT_SECONDS:
         raise HttpProblem(422, f"wait is {data.wait}, expected 0 to {LONGEST_WAIT_SECONDS:g} seconds")
 
+    claim_next = partial(
+        storage.claim_next_tasks,
+        data.agent_id,
+        limit=limit,
+        task_types=data.task_types,
+        capabilities=data.capabilities,
+        lease=data.lease,
+        is_running=data.is_running,
+        ageing=data.ageing,
+    )
+
     async def claim(wait: float) -> list[TaskModel]:
-        return await claim_several_or_requeue(
-            storage,
-            data.agent_id,
-            limit=limit,
-            task_types=data.task_types,
-            capabilities=data.capabilities,
-            lease=data.lease,
-            is_running=data.is_running,
-            ageing=data.ageing,
-            wait=wait,
-        )
+        return await claim_or_requeue(storage, claim_next, wait)
 
     return (
         await _claim_once(data, claim, storage, idempotent, show)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from litestar import Response, get
 
 from swarm_persistence import Storage
+from swarm_persistence.storage.overview import ready_tasks_of
 from swarm_persistence.storage.recovery import HEARTBEAT_TIMEOUT_SECONDS
-from swarm_persistence.storage.undecided_tasks import ready_tasks_of
 from swarm_persistence.web.dependencies import InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
 from swarm_persistence.web.page.rendering import render

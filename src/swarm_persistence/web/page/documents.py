@@ -10,7 +10,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from swarm_persistence import ConflictError, DocumentModel, InvalidQueryError, QueryBuilder, Storage, StorageError
-from swarm_persistence.storage.document_sizes import sizes_of
+from swarm_persistence.storage.document_lists import sizes_of
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.dependencies import FormFields, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.cache import cache_of
