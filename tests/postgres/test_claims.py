@@ -15,6 +15,7 @@ from swarm_persistence.clock import SystemClock, from_microseconds, use_clock
 from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
+from swarm_persistence.engines.steps import Claim
 from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.query.text import quoted
 from swarm_persistence.schema.tables import TASKS
@@ -42,14 +43,14 @@ async def plan_of(
 ) -> list[dict[str, Any]]:
     """Return the parts of the generic plan of a claim, or of one for several callers, with the rows that each found."""
     fits = (one_of("task_type", types),) if types else ()
-    claim = Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, limit)
+    changes = {"assigned_to": "agent-1"}
+    claim = Claim(Query(TASKS, (*IS_READY, *fits), MOST_URGENT_FIRST, limit), changes)
     compiler = PostgresStatementCompiler(schema).sql
     due = Query(TASKS, IS_DUE, (Order("run_at"),), 500)
-    changes = {"assigned_to": "agent-1"}
     text, values = (
         compiler.claim_together(claim, [changes] * limit, due, is_wide=False, bounds=bounds)
         if is_shared
-        else compiler.claim_alone(claim, changes, due, is_wide=False, bounds=bounds)
+        else compiler.claim_alone(claim, due, is_wide=False, bounds=bounds)
     )
     literals = ", ".join(map(_literal, values))
     async with admin.transaction():
@@ -205,7 +206,7 @@ async def test_a_claim_of_several_types_leaves_what_was_claimed_while_it_waited(
 ) -> None:
     await storage.store_tasks([a_task(f"task-{n}", task_type="ab"[n % 2], created_at=after(n)) for n in range(4)])
     query = Query(TASKS, (*IS_READY, Condition("task_type", "IN", ("a", "b"))), MOST_URGENT_FIRST, 2)
-    text, values = PostgresStatementCompiler(schema).sql.claim(query, {"assigned_to": "agent-1"})
+    text, values = PostgresStatementCompiler(schema).sql.claim(Claim(query, {"assigned_to": "agent-1"}))
     # A claim does not wait: it meets the same only between its look at a row and its lock.
     waiting = text.replace(" SKIP LOCKED", "")
     async with rival.transaction():
@@ -330,9 +331,9 @@ async def test_a_repeated_claim_is_compiled_once(storage: PostgresStorage, monke
     compiled: list[object] = []
     compile_claim = ClaimCompiler.claim_alone
 
-    def record(self: ClaimCompiler, query: Any, changes: Any, *arguments: Any, **options: Any) -> Any:
-        compiled.append(changes["assigned_to"])
-        return compile_claim(self, query, changes, *arguments, **options)
+    def record(self: ClaimCompiler, step: Claim[Any], *arguments: Any, **options: Any) -> Any:
+        compiled.append(step.changes["assigned_to"])
+        return compile_claim(self, step, *arguments, **options)
 
     monkeypatch.setattr(ClaimCompiler, "claim_alone", record)
     for agent_id in ("agent-1", "agent-1", "agent-2", "agent-2"):

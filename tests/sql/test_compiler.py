@@ -10,7 +10,7 @@ from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.postgres.compiler import PostgresCompiler
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
-from swarm_persistence.engines.steps import Increment
+from swarm_persistence.engines.steps import Claim, Increment
 from swarm_persistence.query.query import Query
 from swarm_persistence.query.text import Dialect, listed
 from swarm_persistence.schema.tables import AGENTS, EVENTS, SEQUENCE, TABLES, Table
@@ -92,7 +92,7 @@ class TestTexts:
             compiler.select(query)[0],
             compiler.count(query)[0],
             compiler.update(query, {"name": HOSTILE})[0],
-            compiler.claim(query, {"name": HOSTILE})[0],
+            compiler.claim(Claim(query, {"name": HOSTILE}))[0],
             compiler.delete(query)[0],
             compiler.aggregate(Aggregate(query, ("name",), (AggregateFunction("count"),)))[0],
         ]
@@ -102,7 +102,7 @@ class TestTexts:
     def test_marks_are_numbered_in_the_order_of_their_values(self) -> None:
         query = agents().where_eq("name", "n").where_in("agent_type", ["a", "b"]).limit(7).offset(8).query
 
-        text, values = Compiler(Numbered()).claim(query, {"status": "idle", "version": Increment(), "name": "m"})
+        text, values = Compiler(Numbered()).claim(Claim(query, {"status": "idle", "version": Increment(), "name": "m"}))
 
         assert [text.index(f"${number}") for number in range(1, 8)] == sorted(
             text.index(f"${number}") for number in range(1, 8)
@@ -142,7 +142,7 @@ class TestSteps:
     def test_a_claim_changes_the_first_and_returns_them(self, compiler: Compiler) -> None:
         ready = QueryBuilder(TaskModel).where_eq("status", "pending").order_by("priority", desc=True).limit(3).query
 
-        text, values = compiler.claim(ready, {"status": "assigned"})
+        text, values = compiler.claim(Claim(ready, {"status": "assigned"}))
 
         head, _, returned = text.partition("\nRETURNING ")
         assert head == (

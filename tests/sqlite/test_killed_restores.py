@@ -14,7 +14,7 @@ KILL_AT_EVERY_CHANGE = """
     tests, backup, before, directory = sys.argv[1:]
     sys.path.insert(0, tests)
     from sqlite.faulty_disk import faulty_disk
-    from swarm_persistence.engines.sql.sqlite.restoring import restore_pages
+    from swarm_persistence.engines.sql.sqlite.backup import restore_pages
 
     changes = ("xWrite", "xSync", "xTruncate", "xOpen", "os.rename", "os.link", "os.remove")
 

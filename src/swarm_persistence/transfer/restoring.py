@@ -45,7 +45,7 @@ async def restore(
             raise OtherError(
                 f"{source!r} is a backup of SQLite, which goes to the path of a file; restore it there, and copy that"
             )
-        from swarm_persistence.engines.sql.sqlite.restoring import restore_pages
+        from swarm_persistence.engines.sql.sqlite.backup import restore_pages
 
         await run_in_steps(lambda stop: restore_pages(source, path, stop, is_overwriting=overwrite), progress)
         return

@@ -16,7 +16,16 @@ from swarm_persistence.engines.rows.evaluator import (
 )
 from swarm_persistence.engines.rows.past_claims import claims_after_replacing, with_claim
 from swarm_persistence.engines.rows.row_source import RowSource
-from swarm_persistence.engines.steps import MOST_COUNTED, Change, CountOf, DeleteFirst, EndClaim, Increment, Unlink
+from swarm_persistence.engines.steps import (
+    MOST_COUNTED,
+    Change,
+    Claim,
+    CountOf,
+    DeleteFirst,
+    EndClaim,
+    Increment,
+    Unlink,
+)
 from swarm_persistence.errors import ConflictError, DatabaseError
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.codec import Row, codec_of
@@ -192,14 +201,9 @@ class Changes:
             self._change(source, row, self._changed(query.table, row, changes), is_marked)
         return len(rows)
 
-    def claim(
-        self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
-        unless: Sequence[Query[Any]] = (),
-        fields: Sequence[str] = (),
-    ) -> list[Any]:
-        if any(rows_of(self._source_of(each.table), each) for each in unless):
+    def claim(self, step: Claim[Any]) -> list[Any]:
+        query, changes, fields = step.query, step.changes, step.fields
+        if any(rows_of(self._source_of(each.table), each) for each in step.unless):
             return []
         source = self._source_of(query.table)
         is_marked = _is_marked(query.table, changes)

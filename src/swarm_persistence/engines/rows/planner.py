@@ -138,7 +138,7 @@ class _IndexScan(msgspec.Struct, frozen=True):
         return AccessPath(
             None,
             self.index,
-            tuple([_equal_value(conditions[place]) for place in self.equal]),
+            tuple([conditions[place].value for place in self.equal]),
             self.floor if self.lower is None else _bound(conditions[self.lower]),
             None if self.upper is None else _bound(conditions[self.upper]),
             bool(self.is_backward),
@@ -211,10 +211,6 @@ def _place(conditions: tuple[Condition, ...], field: str, *operators: str) -> in
         if condition.field == field and condition.operator in operators:
             return place
     return None
-
-
-def _equal_value(condition: Condition) -> Any:
-    return None if condition.operator == "IS NULL" else condition.value
 
 
 def _bound(condition: Condition) -> Bound:

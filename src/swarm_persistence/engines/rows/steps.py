@@ -62,11 +62,6 @@ def _put(step: Put[Any]) -> CompiledStep:
     return partial(Changes.put, table=codec.table, rows=rows, if_absent=step.if_absent)
 
 
-def _claim(step: Claim[Any]) -> CompiledStep:
-    query, changes, unless, fields = step.query, step.changes, step.unless, step.fields
-    return partial(Changes.claim, query=query, changes=changes, unless=unless, fields=fields)
-
-
 def _if_changed(step: IfChanged) -> CompiledStep:
     (first,), then = compile_steps((step.step,)), compile_steps(step.then)
     return lambda changes: changes.if_changed(first, then)
@@ -94,7 +89,7 @@ _COMPILE: dict[type, Callable[[Any], CompiledStep]] = {
     Take: lambda step: partial(Changes.take, query=step.query),
     Update: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
     Upkeep: lambda step: partial(Changes.update, query=step.query, changes=step.changes),
-    Claim: _claim,
+    Claim: lambda step: partial(Changes.claim, step=step),
     Delete: lambda step: partial(Changes.delete, query=step.query),
     DeleteFirst: lambda step: partial(Changes.delete_first, step=step),
     Unlink: lambda step: partial(Changes.unlink, step=step),

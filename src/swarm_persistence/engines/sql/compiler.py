@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm_persistence.engines.sql.query_compiler import Compiled, QueryCompiler, moment_shape
-from swarm_persistence.engines.steps import Change, CountOf, EndClaim, Increment
+from swarm_persistence.engines.steps import Change, Claim, CountOf, EndClaim, Increment
 from swarm_persistence.models import ClaimOutcome, TaskStatus
 from swarm_persistence.models.past_claims import LONGEST_ERROR, MOST_PAST_CLAIMS
 from swarm_persistence.query.query import FromNow, Query
@@ -212,20 +212,11 @@ class Compiler(QueryCompiler):
         values = [*self._change_values(changes), *self.dialect.values(query.table, query.conditions)]
         return text, [*values, *self._values(query)] if is_limited else values
 
-    def claim(
-        self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
-        unless: Sequence[Query[Any]] = (),
-        fields: Sequence[str] = (),
-    ) -> Compiled:
-        """Return the text that changes the first of a query's rows and gives them, in any order.
-
-        It changes nothing if a row matches one of the queries `unless`. If the query names the row's id, it returns
-        only `fields`, unless there are none.
-        """
+    def claim(self, step: Claim[Any]) -> Compiled:
+        """Return the text of a claim, which gives the changed rows in any order, or their fields."""
+        query, changes, unless = step.query, step.changes, step.unless
         if query.limit == 1 and any(field == "id" and operator == "=" for field, operator, _ in query.conditions):
-            return self._claim_by_id(query, changes, unless, fields)
+            return self._claim_by_id(step)
         branches = split_for_merge(query)
         # One row is found faster by `=` than by `IN`.
         key = (
@@ -252,14 +243,9 @@ class Compiler(QueryCompiler):
             values.append(query.limit)
         return text, values
 
-    def _claim_by_id(
-        self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
-        unless: Sequence[Query[Any]],
-        fields: Sequence[str],
-    ) -> Compiled:
+    def _claim_by_id(self, step: Claim[Any]) -> Compiled:
         """Return the text that changes and returns the one row that the query can match."""
+        query, changes, unless, fields = step.query, step.changes, step.unless, step.fields
         key = ("claim by id", query.table.name, self._conditions_shape(query), changes_shape(changes), unless, fields)
         text = self._texts.get(key)
         if text is None:

@@ -251,7 +251,7 @@ class StatementCompiler(ABC):
         return CountStatement(*self.sql.update(step.query, step.changes), step.query.table)
 
     def _claim(self, step: Claim[Any]) -> Statement:
-        text, values = self.sql.claim(step.query, step.changes, step.unless, step.fields)
+        text, values = self.sql.claim(step)
         if step.fields:
             return ChangedValuesStatement(text, values, step.query.table)
         return ClaimStatement(text, values, step.query.table, step.query)

@@ -244,15 +244,11 @@ class TakeStatement(TextStatement, eq=False, gc=False):
         return (self.table.name,)
 
 
-class InsertStatement(Statement, eq=False, gc=False):
-    """Adds rows of one table, one for each step; gives the sequences, which are the results of its steps."""
+class RowsStatement(Statement, eq=False, gc=False):
+    """Writes rows of one table."""
 
     table: Table[Any]
-    rows: list[Any]
-
-    def step_results(self, sequences: list[Any]) -> list[Any]:
-        """Return the results of its steps if its rows have these sequences."""
-        return sequences
+    rows: Sequence[Any]
 
     @property
     def values(self) -> Iterable[Any]:
@@ -260,6 +256,16 @@ class InsertStatement(Statement, eq=False, gc=False):
 
     def tables_changed(self) -> Iterable[str]:
         return (self.table.name,)
+
+
+class InsertStatement(RowsStatement, eq=False, gc=False):
+    """Adds rows of one table, one for each step; gives the sequences, which are the results of its steps."""
+
+    rows: list[Any]
+
+    def step_results(self, sequences: list[Any]) -> list[Any]:
+        """Return the results of its steps if its rows have these sequences."""
+        return sequences
 
 
 class IfChangedStatement(Statement, eq=False, gc=False):

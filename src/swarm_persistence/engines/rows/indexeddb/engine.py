@@ -21,15 +21,14 @@ from swarm_persistence.engines.lazy import lazy_engine
 from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.indexeddb import messages
+from swarm_persistence.engines.rows.indexeddb.batchers import ReadBatcher, WriteBatcher
 from swarm_persistence.engines.rows.indexeddb.bridge import Bridge, OpenRequest
 from swarm_persistence.engines.rows.indexeddb.failures import opening_failure
 from swarm_persistence.engines.rows.indexeddb.fetched_table import Request
 from swarm_persistence.engines.rows.indexeddb.pending import PendingRead, PendingWrite
-from swarm_persistence.engines.rows.indexeddb.read_batcher import ReadBatcher
 from swarm_persistence.engines.rows.indexeddb.schema import StoreSchema, upgrade
 from swarm_persistence.engines.rows.indexeddb.sessions import IndexedDbSession
 from swarm_persistence.engines.rows.indexeddb.stored_bytes import PIECES
-from swarm_persistence.engines.rows.indexeddb.write_batcher import WriteBatcher
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.schemas import DEFAULT_SCHEMA
 from swarm_persistence.engines.steps import Step

@@ -13,8 +13,7 @@ from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
 from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
-from swarm_persistence.engines.rows.memory.sessions import MemorySession
-from swarm_persistence.engines.rows.memory.snapshots import MemorySnapshot
+from swarm_persistence.engines.rows.memory.sessions import MemorySession, MemorySnapshot
 from swarm_persistence.engines.rows.memory.write_queue import WriteQueue
 from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.steps import compile_steps

@@ -1,4 +1,4 @@
-"""An open transaction of the memory engine: its writes overlay the committed rows until it commits."""
+"""Transactions of the memory engine, whose writes overlay the committed rows until the commit, and its snapshots."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.rows.steps import compile_steps
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.steps import Step
+from swarm_persistence.errors import ClosedError
+from swarm_persistence.schema.tables import Table
 
 T = TypeVar("T")
 
@@ -54,3 +56,29 @@ class MemorySession(RowSession):
 
     def abandon(self) -> None:
         self._deferred.run_or_defer(lambda: self.end(None))
+
+
+class MemorySnapshot:
+    """The tables as they were when the snapshot was taken."""
+
+    def __init__(self, tables: Mapping[str, RowTable]) -> None:
+        """Copy the tables; called under the lock."""
+        self._tables: Mapping[str, RowTable] | None = {name: table.copy() for name, table in tables.items()}
+
+    async def read(self, read: Read[T]) -> T:
+        result: T = finish(read, evaluate(read, self._table))
+        return result
+
+    async def numbers(self) -> Mapping[str, int]:
+        return {name: table.last_sequence for name, table in self._used().items()}
+
+    async def close(self) -> None:
+        self._tables = None
+
+    def _table(self, table: Table[Any]) -> RowTable:
+        return self._used()[table.name]
+
+    def _used(self) -> Mapping[str, RowTable]:
+        if self._tables is None:
+            raise ClosedError("the snapshot is closed")
+        return self._tables

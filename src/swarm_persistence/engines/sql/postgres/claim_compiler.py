@@ -1,37 +1,103 @@
 """Compiles claims for PostgreSQL: they skip rows that others have locked, follow indexes, and keep their plans."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from swarm_persistence.engines.sql.compiler import Compiler, changes_shape
-from swarm_persistence.engines.sql.postgres.bounded_branches import (
+from swarm_persistence.engines.sql.postgres.claim_branches import (
     INDEX_OF_TYPES,
+    Merge,
     bounded_branches,
     bounded_values,
+    merge_of,
     of_types,
+    power_of_two,
     types_of_claim,
-)
-from swarm_persistence.engines.sql.postgres.claim_merges import Merge, merge_of, power_of_two
-from swarm_persistence.engines.sql.postgres.claim_parts import (
-    BEFORE,
-    Choice,
-    answer_of,
-    before,
-    bounded,
-    cut_at,
-    of_head,
-    unknown,
 )
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect, hidden
 from swarm_persistence.engines.sql.postgres.given_values import GivenMarks, arrays_of, given, types_of
 from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.query_compiler import Compiled
-from swarm_persistence.engines.steps import Change
+from swarm_persistence.engines.steps import Change, Claim
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import Marks, quoted, where_text
 from swarm_persistence.schema.tables import SEQUENCE, Kind, Table
+
+BEFORE = """\
+SELECT walked_index, pg_stat_get_xact_tuples_returned(walked_index) AS entries
+  FROM (VALUES (to_regclass('{index}')::oid)) AS walked (walked_index)"""
+_WALKED = "(SELECT pg_stat_get_xact_tuples_returned(walked_index) - entries FROM before)"
+"""Counts the entries of the index of types that a claim walks over, by a count before and one after it."""
+
+_ANSWER = """\
+SELECT changed.*, CASE WHEN changed.sequence IS NULL THEN
+  CASE WHEN EXISTS (SELECT FROM due) THEN 'due'{cut} END
+END, pg_relation_size('{table}'), {walked}
+FROM (VALUES (1)) AS one LEFT JOIN changed ON true"""
+
+
+class Choice(NamedTuple):
+    """What a choice returns beside the sequences of rows (previous values of columns), and its guards."""
+
+    kept: list[str]
+    guards: list[str]
+
+    @property
+    def columns(self) -> str:
+        """Return the beginning of its text."""
+        return ", ".join(
+            (f"SELECT {SEQUENCE} AS claimed", *(f"{quoted(name)} AS {before(name)}" for name in self.kept))
+        )
+
+    def where(self, conditions: list[str]) -> list[str]:
+        """Return the clause of these conditions and its own."""
+        every = [*conditions, *self.guards]
+        return [f"WHERE {' AND '.join(every)}"] if every else []
+
+
+def answer_of(table: str, cut: str, *, is_counted: bool) -> str:
+    """Return the text of what a claim that stands alone gives."""
+    return _ANSWER.format(cut=cut, table=table, walked=_WALKED if is_counted else "NULL::bigint")
+
+
+def cut_at(most: int) -> str:
+    """Return the text that says whether there may be rows behind the first ones."""
+    return f" WHEN (SELECT count(*) FROM heads) = {most} THEN 'cut'"
+
+
+def before(name: str) -> str:
+    """Return the name of what a column held before."""
+    return f"before_{name}"
+
+
+def of_head(name: str) -> str:
+    """Return the name of a column of a union."""
+    return f"head_{name}"
+
+
+def unknown(limit: int) -> str:
+    """Return a limit that the planner cannot see; it assumes a tenth of all rows."""
+    return f"(SELECT {limit})"
+
+
+def bounded(lines: list[str], bound: int | None, is_estimable: bool, marks: Marks) -> list[str]:
+    """Return the text of a choice, limited by a number in the text.
+
+    For a limit that it cannot see, the planner assumes a tenth of all rows. So it would plan each claim anew, rather
+    than keep a plan that looks expensive, and planning takes as long as the claim itself. If it underestimates the
+    number of rows, that tenth is what makes it choose the index.
+    """
+    if bound is None:
+        return lines
+    *choice, lock = lines
+    choice = [*choice, f"LIMIT {bound if bound == 1 or is_estimable else unknown(bound)}", lock]
+    if bound == 1:
+        return choice
+    # Rows are locked one by one, as this limit asks for them.
+    return ["SELECT * FROM (", *(f"  {line}" for line in choice), f") AS first LIMIT {marks.next()}"]
+
 
 _LARGEST_BOUND = 1024
 _OFTEN_HELD = 128
@@ -46,25 +112,12 @@ class ClaimCompiler(Compiler):
 
     dialect: PostgresDialect
 
-    def claim(
-        self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
-        unless: Sequence[Query[Any]] = (),
-        fields: Sequence[str] = (),
-    ) -> Compiled:
+    def claim(self, step: Claim[Any]) -> Compiled:
         """Return the text that changes the first of a query's rows that no other transaction is about to change."""
-        return self._claim(query, changes, None, _MOST_HELD, unless=unless, is_alone=False, fields=fields)
+        return self._claim(step, None, _MOST_HELD, is_alone=False)
 
     def claim_alone(
-        self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
-        due: Query[Any] | None,
-        *,
-        is_wide: bool,
-        unless: Sequence[Query[Any]] = (),
-        bounds: Sequence[int] | None = None,
+        self, step: Claim[Any], due: Query[Any] | None, *, is_wide: bool, bounds: Sequence[int] | None = None
     ) -> Compiled:
         """Return the text of a claim that can be undone, and that takes nothing if the query `due` matches any row.
 
@@ -74,16 +127,15 @@ class ClaimCompiler(Compiler):
         `Connection.note_table_size`. The third is how many entries of the index of types the claim has walked over, or
         null: see `LowerBounds`. With lower bounds, the claim begins at these.
         """
-        return self._claim(query, changes, due, _held(is_wide, bounds), unless=unless, bounds=bounds)
+        return self._claim(step, due, _held(is_wide, bounds), bounds=bounds)
 
     def claim_together(
         self,
-        query: Query[Any],
+        step: Claim[Any],
         changes: Sequence[Mapping[str, Change]],
         due: Query[Any] | None,
         *,
         is_wide: bool,
-        unless: Sequence[Query[Any]] = (),
         bounds: Sequence[int] | None = None,
     ) -> tuple[str, Values]:
         """Return the text of such a claim for several callers: one change for each row, all of one shape.
@@ -91,29 +143,26 @@ class ClaimCompiler(Compiler):
         Rows are assigned to the changes in order; after its sequence, each has the position of its change, counted from
         1.
         """
-        together = msgspec.structs.replace(query, limit=len(changes))
-        held = _held(is_wide, bounds)
-        text, values = self._claim(together, changes[0], due, held, unless=unless, is_shared=True, bounds=bounds)
+        together = msgspec.structs.replace(step, query=msgspec.structs.replace(step.query, limit=len(changes)))
+        text, values = self._claim(together, due, _held(is_wide, bounds), is_shared=True, bounds=bounds)
         return text, [*values, *arrays_of(map(self._change_values, changes))]
 
     def upkeep(self, query: Query[Any], changes: Mapping[str, Change]) -> Compiled:
         """Return the text of a claim that gives no rows."""
-        text, values = self.claim(query, changes)
+        text, values = self.claim(Claim(query, changes))
         return text[: text.rindex("\nRETURNING")], values
 
     def _claim(
         self,
-        query: Query[Any],
-        changes: Mapping[str, Change],
+        step: Claim[Any],
         due: Query[Any] | None,
         held: int,
         *,
-        unless: Sequence[Query[Any]],
         is_alone: bool = True,
         is_shared: bool = False,
         bounds: Sequence[int] | None = None,
-        fields: Sequence[str] = (),
     ) -> Compiled:
+        query, changes, unless, fields = step.query, step.changes, step.unless, step.fields
         bound = _bound_of(query)
         types = types_of_claim(query) if is_alone else ()
         unbounded = query if bound is None else msgspec.structs.replace(query, limit=None)

@@ -10,6 +10,7 @@ from swarm_persistence.engines.sql.postgres.claim_compiler import ClaimCompiler
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import ConnectionStatement
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
+from swarm_persistence.engines.sql.postgres.statements import Values
 from swarm_persistence.engines.sql.query_compiler import Compiled
 from swarm_persistence.engines.sql.statements import CountStatement, Statement
 from swarm_persistence.engines.steps import Change, Claim, Step, Upkeep
@@ -64,6 +65,10 @@ class CommittingClaimStatement(ConnectionStatement, eq=False, gc=False):
         self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
     ) -> list[Any]:
         """Claim, and return the rows."""
+        return await connection.run(*self._compile(is_wide, bounds))
+
+    def _compile(self, is_wide: bool, bounds: Sequence[int] | None) -> tuple[str, Values]:
+        """Return the text of the claim, and its values."""
         raise NotImplementedError
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
@@ -84,19 +89,12 @@ class ClaimAloneStatement(CommittingClaimStatement, eq=False, gc=False):
     _compiled: Compiled | None = None
     """The claim from the front, by the server's clock: a worker repeats it."""
 
-    async def _claimed(
-        self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
-    ) -> list[Any]:
-        is_kept = bounds is None and not is_wide and is_system_clock()
-        compiled = self._compiled if is_kept else None
-        if compiled is None:
-            claim, compiler = self.claim, self.compiler
-            compiled = compiler.claim_alone(
-                claim.query, claim.changes, self.due, is_wide=is_wide, unless=claim.unless, bounds=bounds
-            )
-            if is_kept:
-                self._compiled = compiled
-        return await connection.run(*compiled)
+    def _compile(self, is_wide: bool, bounds: Sequence[int] | None) -> Compiled:
+        if bounds is not None or is_wide or not is_system_clock():
+            return self.compiler.claim_alone(self.claim, self.due, is_wide=is_wide, bounds=bounds)
+        if self._compiled is None:
+            self._compiled = self.compiler.claim_alone(self.claim, self.due, is_wide=False)
+        return self._compiled
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[Any]:
         try:
@@ -128,15 +126,8 @@ class ClaimTogetherStatement(CommittingClaimStatement, eq=False, gc=False):
         owners = [place for place, claim in enumerate(claims) for _ in range(claim.query.limit or 0)]
         return cls(compiler, claims[0], due, bounds, owners, [claims[owner].changes for owner in owners])
 
-    async def _claimed(
-        self, connection: Connection, *, is_wide: bool, bounds: Sequence[int] | None = None
-    ) -> list[Any]:
-        claim, compiler = self.claim, self.compiler
-        return await connection.run(
-            *compiler.claim_together(
-                claim.query, self.changes, self.due, is_wide=is_wide, unless=claim.unless, bounds=bounds
-            )
-        )
+    def _compile(self, is_wide: bool, bounds: Sequence[int] | None) -> tuple[str, Values]:
+        return self.compiler.claim_together(self.claim, self.changes, self.due, is_wide=is_wide, bounds=bounds)
 
     async def _given(self, connection: Connection, rows: list[Any]) -> list[tuple[int, list[Any] | UnreadableError]]:
         place = len(self.claim.query.table.stored_names) + 1

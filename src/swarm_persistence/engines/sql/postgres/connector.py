@@ -6,23 +6,45 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from socket import gaierror
 
 import asyncpg
+import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence.engines.sql.postgres.codecs import learn_arrays, set_codecs
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
-from swarm_persistence.engines.sql.postgres.outage import Outage
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError, with_cause
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """An outage: which servers, since when, and why."""
+
+    target: str
+    since: datetime
+    """When the first attempt that failed was made."""
+    reasons: str
+    """Why each server could not be reached in the latest attempt."""
+    cause: BaseException
+
+    def failure_of_a_wait(self, settings: PostgresSettings) -> PoolError:
+        """Return the error for a caller whose wait has timed out."""
+        return self.failure(f"the call has waited for connection_timeout ({settings.connection_timeout:g} s)")
+
+    def failure(self, waited: str) -> PoolError:
+        """Return the error for a caller; `waited` is the duration of its wait."""
+        since = f"{self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        message = f"{self.target}: no server can be reached since {since}, and {waited}: {self.reasons}"
+        return with_cause(PoolError(message), self.cause)
+
 
 OLDEST_SERVER = 13
 
@@ -151,7 +173,7 @@ class Connector:
 
     async def _connect(self, host: str | None, port: int | None, deadline: float) -> asyncpg.Connection:
         return await asyncpg.connect(
-            self.target.dsn(),
+            self.target.dsn,
             host=host,
             port=port,
             timeout=max(0.001, deadline - time.monotonic()),

@@ -157,7 +157,8 @@ class Growth:
                 self._limit.release()
                 self._has_failed(is_over=is_over)
                 return
-            self._ask_other_loops()
+            if self._total() > self._pool.open:
+                self._limit.wait(self._pool)  # asks the pools of other loops
             await asyncio.sleep(pause)
 
     def _add_opened(self, connection: Connection) -> None:
@@ -188,10 +189,6 @@ class Growth:
     def _grow_again(self) -> None:
         self._timer = None
         self.grow()
-
-    def _ask_other_loops(self) -> None:
-        if self._total() > self._pool.open:
-            self._limit.wait(self._pool)
 
     def _check(self, connection: Connection, checked: "Callable[[Connection, Headroom | None], None]") -> None:
         self._next_check = time.monotonic() + _BETWEEN_CHECKS_SECONDS

@@ -17,6 +17,7 @@ from swarm_persistence.engines.sql.statements import (
     MOST_BYTES_IN_LOOP,
     Exchange,
     InsertStatement,
+    RowsStatement,
     Statement,
     TextStatement,
 )
@@ -76,11 +77,9 @@ class RowInsertStatement(ArrayInsertStatement, eq=False, gc=False):
         return self.step_results([sequence])
 
 
-class ArrayPutStatement(Statement, eq=False, gc=False):
+class ArrayPutStatement(RowsStatement, eq=False, gc=False):
     """Inserts or replaces rows of one table; returns version and creation time of each row that was written."""
 
-    table: Table[Any]
-    rows: Sequence[Values]
     compiler: PostgresCompiler
     if_absent: bool
     has_lock_timeout: bool = False
@@ -147,12 +146,9 @@ class ArrayPutStatement(Statement, eq=False, gc=False):
         large: Any = [row[place] for place in self.table.large_places]
         return any(value is not None and len(value) > MOST_BYTES_IN_LOOP for value in large)
 
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
 
-
-class _RowsStatement(Statement, eq=False, gc=False):
-    """Writes rows, and translates the violations of their constraints."""
+class _RowStatement(Statement, eq=False, gc=False):
+    """Writes a row, and translates the violations of its constraints."""
 
     text: str
     values: Values
@@ -162,7 +158,7 @@ class _RowsStatement(Statement, eq=False, gc=False):
         return (self.table.name,)
 
 
-class InsertUnlessStatement(_RowsStatement, eq=False, gc=False):
+class InsertUnlessStatement(_RowStatement, eq=False, gc=False):
     """Inserts a row unless another one has its key; gives its sequence, or 0."""
 
     def run(self) -> Exchange[int]:
@@ -173,7 +169,7 @@ class InsertUnlessStatement(_RowsStatement, eq=False, gc=False):
         return int(rows[0][0]) if rows else 0
 
 
-class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
+class InsertUnlessHeldStatement(_RowStatement, eq=False, gc=False):
     """Inserts a row into a table that may be partitioned, unless another one has its key; gives its sequence, or 0."""
 
     check_text: str
@@ -198,7 +194,7 @@ class InsertUnlessHeldStatement(_RowsStatement, eq=False, gc=False):
         return 0
 
 
-class SavePartitionedStatement(_RowsStatement, eq=False, gc=False):
+class SavePartitionedStatement(_RowStatement, eq=False, gc=False):
     """Replaces or inserts a row of a table that may be partitioned; gives 1."""
 
     def run(self) -> Exchange[int]:
@@ -211,12 +207,10 @@ class SavePartitionedStatement(_RowsStatement, eq=False, gc=False):
         return int(count)
 
 
-class RestoreStatement(Statement, eq=False, gc=False):
+class RestoreStatement(RowsStatement, eq=False, gc=False):
     """Inserts rows with their hidden columns; gives how many."""
 
     text: str
-    rows: Sequence[Values]
-    table: Table[Any]
     make_room: Statement | None
     """Creates the partition of the highest sequence, where the table is partitioned by it."""
 
@@ -236,6 +230,3 @@ class RestoreStatement(Statement, eq=False, gc=False):
         except asyncpg.UniqueViolationError as error:
             raise ConflictError(f"{self.table.label}s cannot be restored: {error.detail or error}") from error
         return len(self.rows)
-
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)

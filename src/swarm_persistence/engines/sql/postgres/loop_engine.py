@@ -19,6 +19,7 @@ from swarm_persistence.engines.sql.postgres.batches import (
     RowAdder,
     RowReader,
     RowUpdater,
+    SharedReads,
     refuse,
 )
 from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
@@ -35,7 +36,6 @@ from swarm_persistence.engines.sql.postgres.row_sizes import sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
 from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.engines.sql.postgres.shared_reads import SharedReads
 from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock

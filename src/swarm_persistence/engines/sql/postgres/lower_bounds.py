@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from swarm_persistence.engines.sql.postgres.bounded_branches import PRIORITIES
+from swarm_persistence.engines.sql.postgres.claim_branches import PRIORITIES
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.schema.tables import SEQUENCE, TASKS
 

@@ -140,12 +140,8 @@ async def _without_lock_timeout(connection: Connection) -> AsyncIterator[None]:
         yield
     finally:
         if not connection.is_closed:
-            await _set_lock_timeout(connection, before)
-
-
-async def _set_lock_timeout(connection: Connection, value: str) -> None:
-    try:
-        await connection.execute(f"SET lock_timeout = '{value}'")
-    except BaseException:
-        connection.terminate()  # others would wait for it forever
-        raise
+            try:
+                await connection.execute(f"SET lock_timeout = '{before}'")
+            except BaseException:
+                connection.terminate()  # others would wait for it forever
+                raise

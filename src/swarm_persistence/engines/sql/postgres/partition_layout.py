@@ -41,11 +41,10 @@ class PartitionLayout:
             MigrationError: see `change`.
 
         """
-        if {*(await self.periods(connection)).values()} == {period} and len(await self.periods(connection)) == len(
-            PARTITIONABLE
-        ):
+        if await self.periods(connection) == dict.fromkeys(PARTITIONABLE, period):
             return
-        if any([await self._holds_something(connection, table) for table in PARTITIONABLE]):
+        are_filled = (f"EXISTS (SELECT FROM {self._schema}.{table})" for table in PARTITIONABLE)
+        if (await connection.run(f"SELECT {' OR '.join(are_filled)}"))[0][0]:
             raise MigrationError(
                 f"{connection.server}: partition_by={period!r} partitions a new schema, and {self._name!r} holds "
                 "records that are kept otherwise; run "
@@ -96,9 +95,6 @@ class PartitionLayout:
                 f"UPDATE {self._schema}.partitioned_tables SET period = $1 WHERE name = $2", (period, table)
             )
         report(f"{table}: {_shown(period)}")
-
-    async def _holds_something(self, connection: Connection, table: str) -> bool:
-        return bool((await connection.run(f"SELECT EXISTS (SELECT FROM {self._schema}.{table})"))[0][0])
 
 
 _REFUSALS = (asyncpg.InsufficientPrivilegeError, asyncpg.ReadOnlySQLTransactionError, asyncpg.LockNotAvailableError)

@@ -141,25 +141,17 @@ class SchemaLog:
         """Record how many groups of a step are done, in the transaction that has done them."""
         is_done = groups_done >= len(step.groups(is_upwards=is_upwards))
         if is_done and not is_upwards:
-            await self._delete(connection, step)
+            for log in (STEPS, FIRST_LOG) if step.version > _LAST_OF_FIRST_LOG else (FIRST_LOG,):
+                await connection.run(f"DELETE FROM {self._quoted}.{log} WHERE version = $1", (step.version,))
             return
         at = microseconds(now()) if is_done else None
         if step.opens_from > _LAST_OF_FIRST_LOG or step.version <= _LAST_OF_FIRST_LOG:
             await connection.run(self._text(_WRITE_FIRST), (step.version, step.name, microseconds(now())))
         if step.version > _LAST_OF_FIRST_LOG:
-            await self._create_steps(connection)
+            if STEPS not in {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}:
+                await connection.execute(self._text(_CREATE_STEPS))
             row = (step.version, step.name, at, step.opens_from, is_upwards, groups_done)
             await connection.run(self._text(_WRITE_STEP), row)
-
-    async def _create_steps(self, connection: Connection) -> None:
-        tables = {name for (name,) in await connection.run(_FIND_TABLES, (self._name,))}
-        if STEPS not in tables:
-            await connection.execute(self._text(_CREATE_STEPS))
-
-    async def _delete(self, connection: Connection, step: PostgresMigration) -> None:
-        if step.version > _LAST_OF_FIRST_LOG:
-            await connection.run(self._text("DELETE FROM {schema}.schema_steps WHERE version = $1"), (step.version,))
-        await connection.run(self._text("DELETE FROM {schema}.schema_migrations WHERE version = $1"), (step.version,))
 
     def _text(self, text: str) -> str:
         return text.replace("{schema}", self._quoted)

@@ -16,6 +16,7 @@ _GRACE_SECONDS = 2.0
 
 _MOST_DURABLE = "remote_apply"
 """The only value of synchronous_commit that is stronger than `on`."""
+_AT_LEAST_ON = f"CASE current_setting('synchronous_commit') WHEN '{_MOST_DURABLE}' THEN '{_MOST_DURABLE}' ELSE 'on' END"
 
 DEFAULT_COMMIT = "SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'"
 """The default of the role's sessions, regardless of a client's own settings."""
@@ -55,7 +56,7 @@ class SessionSettings:
         # Settings that do not affect our statements are not set in each transaction, which would take time.
         self._of_session = {
             **self._of_transactions,
-            "synchronous_commit": _durable("current_setting('synchronous_commit')") if self._is_durable else "'off'",
+            "synchronous_commit": _AT_LEAST_ON if self._is_durable else "'off'",
             "datestyle": "'ISO, MDY'",
             "intervalstyle": "'postgres'",
             "bytea_output": "'hex'",
@@ -116,10 +117,6 @@ def _set_config(values: dict[str, str], is_local: str) -> str:
     return "SELECT " + ", ".join(
         f"pg_catalog.set_config('{name}', {value}, {is_local})" for name, value in values.items()
     )
-
-
-def _durable(current: str) -> str:
-    return f"CASE {current} WHEN '{_MOST_DURABLE}' THEN '{_MOST_DURABLE}' ELSE 'on' END"
 
 
 def _wait_for_a_lock(settings: PostgresSettings, idle: float) -> float:

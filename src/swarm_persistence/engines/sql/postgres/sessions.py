@@ -187,15 +187,12 @@ class PostgresSession:
         try:
             if not self._has_released:
                 await self._connection.roll_back()
-                await self._advance_sequence()
+                if self._stale_table and not self._connection.is_closed:
+                    with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction gets the error, too
+                        await advance_sequence(self._connection, self._settings.schema, self._stale_table)
                 self._release()
         finally:
             self._one_at_a_time.release()
-
-    async def _advance_sequence(self) -> None:
-        if self._stale_table and not self._connection.is_closed:
-            with suppress(*DRIVER_ERRORS, DatabaseError):  # the next transaction gets the error, too
-                await advance_sequence(self._connection, self._settings.schema, self._stale_table)
 
     def _abandon(self, failure: Exception) -> None:
         if not self._is_over:

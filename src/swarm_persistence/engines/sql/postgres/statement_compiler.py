@@ -117,7 +117,7 @@ class PostgresStatementCompiler(StatementCompiler):
         text = self.sql.restore(step.table, step.keeps_sequences)
         highest: Any = max((row[-1] for row in step.rows), default=0)  # type: ignore[type-var]
         room = self._room_for(step.table, highest) if step.keeps_sequences else None
-        return RestoreStatement(text, rows, step.table, room)
+        return RestoreStatement(step.table, rows, text, room)
 
     def reserve(self, step: Reserve) -> Statement:
         room = self._room_for(step.table, step.number + 1)

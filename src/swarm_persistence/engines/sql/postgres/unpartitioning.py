@@ -124,7 +124,10 @@ class Unpartitioning:
     async def _attach_all(self) -> None:
         for part, is_pending in await detached_parts(self._connection, self._schema, self._name):
             if is_pending:
-                await self._finalize(part)
+                with suppress(*_FINALIZED):
+                    await self._connection.execute_watched(
+                        f"ALTER TABLE {self._table} DETACH PARTITION {self._schema}.{part} FINALIZE"
+                    )
 
             async def attach(part: str = part) -> None:
                 borders = await lock_part(self._connection, self._schema, part)
@@ -132,12 +135,6 @@ class Unpartitioning:
                     await attach_again(self._connection, self._schema, self._name, part, borders)
 
             await in_short_transaction(self._connection, attach, self._retry_seconds)
-
-    async def _finalize(self, part: str) -> None:
-        with suppress(*_FINALIZED):
-            await self._connection.execute_watched(
-                f"ALTER TABLE {self._table} DETACH PARTITION {self._schema}.{part} FINALIZE"
-            )
 
     async def _a_partition(self) -> str:
         rows = await self._connection.run(

@@ -73,15 +73,12 @@ class PostgresUrl:
         """Whether the URL asks for a primary."""
         self.database = unquote(parts.path[1:]) or options.get("dbname") or options.get("database") or ""
         user = parts.netloc.rpartition("@")[0]
-        self._dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
+        self.dsn = urlunsplit((parts.scheme, f"{user}@" if user else "", parts.path, urlencode(kept), ""))
+        """The driver's connection string, without hosts. It holds the password: never log it."""
 
     def settings(self, defaults: PostgresSettings) -> PostgresSettings:
         """Return the settings, overridden by the options of the URL."""
         return defaults.changed_by(self._own_options).checked()
-
-    def dsn(self) -> str:
-        """Return the driver's connection string, without hosts. It holds the password: never log it."""
-        return self._dsn
 
     def command(self, verb: str, schema: str) -> str:
         """Return a shell command of this package for a schema of this database."""

@@ -1,4 +1,4 @@
-"""Copies a database page by page, as of one moment, while writers go on, and checks the copy."""
+"""Copies a database page by page, as of one moment, while writers go on, and checks the copy; restores a copy."""
 
 import threading
 from collections.abc import Callable
@@ -84,3 +84,25 @@ def copy_pages(source: apsw.Connection, partial: PartialFile, vfs: str | None) -
                 copy.step(_PAGES_A_STEP)
                 partial.sync_data()
                 yield (copy.page_count - copy.remaining) * page_size, copy.page_count * page_size
+
+
+def restore_pages(
+    backup: str, target: str, stop: threading.Event, *, is_overwriting: bool, vfs: str | None = None
+) -> Steps[None]:
+    """Copy a backup to the path of a database, and report the progress in bytes.
+
+    All numbers are those of the backup. Numbers that an overwritten database assigned after it are not assigned again.
+
+    Raises:
+        OtherError: the target exists, and is not to be overwritten, or is the backup.
+        DatabaseError: the backup is damaged, or is not a database of this package; or the target is open in any
+            process, is another program's database, or cannot be written. It was left as it was.
+
+    """
+    with translated(backup, target, 0):
+        require_free(target, is_overwriting=is_overwriting, source=backup)
+        with partial_file(target) as partial:
+            with opened_offline(backup, vfs) as source:
+                check_pages(source, backup, stop, is_thorough=True)
+                yield from copy_pages(source, partial, vfs)
+            publish(partial, is_overwriting=is_overwriting, keeps_numbers=True, vfs=vfs)

@@ -101,7 +101,7 @@ class SqliteStatementCompiler(StatementCompiler):
 
     def restore(self, step: Restore[Any]) -> Statement:
         rows = restored_values(step.table, step.rows, step.keeps_sequences)
-        return RestoreEachStatement(self.sql.restore(step.table, step.keeps_sequences), rows, step.table)
+        return RestoreEachStatement(step.table, rows, self.sql.restore(step.table, step.keeps_sequences))
 
     def reserve(self, step: Reserve) -> Statement:
         return RaiseNumbersStatement(step.table, step.number, step.floor)

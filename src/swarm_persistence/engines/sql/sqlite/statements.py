@@ -15,6 +15,7 @@ from swarm_persistence.engines.sql.statements import (
     Exchange,
     InsertStatement,
     RecordStatement,
+    RowsStatement,
     Statement,
     TextStatement,
 )
@@ -143,9 +144,7 @@ class BulkInsertStatement(InsertStatement, CursorStatement, eq=False, gc=False):
     def is_single(self) -> bool:
         return len(self.rows) == 1
 
-    @property
-    def is_short(self) -> bool:
-        return len(self.rows) == 1
+    is_short = is_single
 
     def run_on(self, cursor: apsw.Cursor) -> list[int]:
         if len(self.rows) == 1:
@@ -222,11 +221,9 @@ class LargeRecordStatement(UnexpiredRecordStatement, eq=False, gc=False):
 _ONE_NEW = ((1, None),)
 
 
-class PutStatement(CursorStatement, eq=False, gc=False):
+class PutStatement(RowsStatement, CursorStatement, eq=False, gc=False):
     """Inserts or replaces rows of one table; gives version and creation time of each row that was written."""
 
-    table: Table[Any]
-    rows: Sequence[Row]
     puts: "Puts"
     if_absent: bool
 
@@ -237,10 +234,6 @@ class PutStatement(CursorStatement, eq=False, gc=False):
     @property
     def is_short(self) -> bool:
         return len(self.rows) == 1
-
-    @property
-    def values(self) -> Iterable[Any]:
-        return chain.from_iterable(self.rows)
 
     @property
     def result_of_new(self) -> Sequence[tuple[int, None]]:
@@ -255,9 +248,6 @@ class PutStatement(CursorStatement, eq=False, gc=False):
             for id, version, created_at in cursor.execute(text, values):
                 written[id] = (version, created_at)
         return [written.get(row[0]) for row in self.rows]
-
-    def tables_changed(self) -> Sequence[str]:
-        return (self.table.name,)
 
 
 class Puts:
@@ -303,18 +293,12 @@ class NoStatement(Statement, eq=False, gc=False):
         yield self
 
 
-class RestoreEachStatement(Statement, eq=False, gc=False):
+class RestoreEachStatement(RowsStatement, eq=False, gc=False):
     """Adds rows with their hidden columns; gives how many."""
 
     text: str
-    rows: Sequence[Row]
-    table: Table[Any]
 
     is_single: ClassVar[bool] = False
-
-    @property
-    def values(self) -> Iterable[Any]:
-        return chain.from_iterable(self.rows)
 
     def run(self) -> Exchange[int]:
         for row in self.rows:
@@ -323,9 +307,6 @@ class RestoreEachStatement(Statement, eq=False, gc=False):
             except apsw.ConstraintError as error:
                 raise ConflictError(f"{self.table.label} {row[0]!r} cannot be restored (SQLite: {error})") from error
         return len(self.rows)
-
-    def tables_changed(self) -> Sequence[str]:
-        return (self.table.name,)
 
 
 class RaiseNumbersStatement(CursorStatement, eq=False, gc=False):

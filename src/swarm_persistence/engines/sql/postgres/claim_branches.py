@@ -1,21 +1,52 @@
-"""Writes the query for the first ready tasks of some types above a lower bound, for claims that skip dead entries.
+"""Splits a claim of several types into one query for each, whose rows the server merges.
 
-Most tasks have been ready since they were stored, and lie above the bound of their priority. The others are found
-through an index of their own, wherever they are: see version 12 of the schema.
+Claims that skip dead entries begin at a lower bound of each priority. Most tasks have been ready since they were
+stored, and lie above it. The others are found through an index of their own, wherever they are: see version 12 of the
+schema.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from swarm_persistence.engines.sql.postgres.claim_merges import power_of_two
 from swarm_persistence.engines.sql.postgres.dialect import PostgresDialect
 from swarm_persistence.engines.sql.postgres.migrations.m0012_ready_again import ARRIVAL, IS_READY_AGAIN
 from swarm_persistence.query.query import Condition, Order, Query
+from swarm_persistence.query.split_in import split_for_merge
 from swarm_persistence.query.text import Marks
 from swarm_persistence.schema.tables import IS_DELAYED, SEQUENCE, TASKS, UNMET_DEPENDENCIES
 from swarm_persistence.schema.values import ColumnValue
+
+
+class Merge(NamedTuple):
+    """A query for several values of a field, split into one for each; `rest` are its other conditions."""
+
+    field: str
+    branches: list[Query[Any]]
+    rest: Query[Any]
+
+
+def merge_of(query: Query[Any], fewest: int = 2) -> Merge | None:
+    """Split a query; return `None` if it has fewer values than `fewest`, or is better left whole."""
+    branches = split_for_merge(query)
+    if branches is None or len(branches) < fewest:
+        return None
+    branches = [msgspec.structs.replace(branch, limit=None) for branch in branches]
+    pairs = enumerate(zip(query.conditions, branches[0].conditions, strict=True))
+    place, condition = next((place, several) for place, (several, one) in pairs if several != one)
+    others = (*query.conditions[:place], *query.conditions[place + 1 :])
+    # Pad the values with nulls, which match nothing, so that few statements are prepared.
+    nothing = (*query.conditions[:place], Condition(condition.field, "="), *query.conditions[place + 1 :])
+    missing = power_of_two(len(branches)) - len(branches)
+    branches += [msgspec.structs.replace(branches[0], conditions=nothing)] * missing
+    return Merge(condition.field, branches, msgspec.structs.replace(query, conditions=others, limit=None))
+
+
+def power_of_two(least: int) -> int:
+    """Return the lowest power of two that is not below a number."""
+    return 1 << (least - 1).bit_length()
+
 
 PRIORITIES = tuple(reversed(range(len(TASKS.column("priority").choices or ()))))
 """All of them, the most urgent first."""
