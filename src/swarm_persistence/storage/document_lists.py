@@ -1,11 +1,11 @@
 """The verbs of many documents: list, delete, copy, change their expiry."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Select, Sizes, Values, leading
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Read, Select, Sizes, Values, leading
 from swarm_persistence.engines.steps import Delete, DeleteFirst, Increment, Put, Update
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.models.collections import collection_of, collection_text, document_id
@@ -199,10 +199,12 @@ class DocumentListVerbs(DocumentVerbs):
                 yield (*conditions, one_of("id", [document_id(within, key) for key in wanted]))
                 await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
-    async def _pages(self, chosen: tuple[Condition, ...], size: int) -> AsyncIterator[list[tuple[str, int]]]:
-        """Yield the ids and the bytes of the documents, a page at a time, in the order of the ids."""
+    async def _pages(
+        self, chosen: tuple[Condition, ...], size: int, read: Callable[[Query[Any]], Read[Any]] = Sizes
+    ) -> AsyncIterator[list[Any]]:
+        """Yield what is read of the documents, by default ids and bytes, a page at a time, in the order of the ids."""
         while True:
-            rows = await self._executor().read(Sizes(Query(DOCUMENTS, chosen, _BY_ID, size)))
+            rows = await self._executor().read(read(Query(DOCUMENTS, chosen, _BY_ID, size)))
             if not rows:
                 return
             yield rows

@@ -1,6 +1,5 @@
 """The verbs that search documents by words or embeddings; results are exact, as those of a full scan."""
 
-import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from swarm_persistence.errors import DatabaseError, InvalidQueryError, shown
 from swarm_persistence.models import DocumentModel
 from swarm_persistence.query.builder import LARGEST_LIMIT, bound
 from swarm_persistence.query.collections import collection_argument, collections_below
-from swarm_persistence.query.query import Condition, Order, Query, one_of, with_condition
+from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import numbers_of, text, vector
 from swarm_persistence.storage.arguments import flag
@@ -59,7 +58,7 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
         if not words:
             return []
         matches: list[_Match] = []
-        async for id, value in self._candidates(words, collection, below):
+        async for id, value in await self._candidates(words, collection, below):
             if not may_have(value, words):
                 continue
             counted = Counter(words_in(value))
@@ -98,7 +97,7 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
         query: Query[Any] = Query(DOCUMENTS, (*within, has_one, *IS_UNEXPIRED))
         ids = await self._executor().read(NearestCandidates(query, "embedding", given, metric, most))
         embeddings = (
-            self._scan(collection, below, "embedding", has_one) if ids is None else self._embeddings(ids, has_one)
+            self._scan("embedding", *within, has_one) if ids is None else self._chosen("id", ids, "embedding", has_one)
         )
         async for id, data in embeddings:
             numbers = numbers_of(data)
@@ -114,47 +113,34 @@ class DocumentSearchVerbs(DocumentIndexVerbs):
     async def _candidates(
         self, words: tuple[str, ...], collection: Sequence[str], below: bool
     ) -> AsyncIterator[tuple[str, Any]]:
-        """Yield the id and the value of each document that may have all words."""
+        """Return the id and the value of each document that may have all words."""
         within = collection_argument(collection)
         index = await self._index_over(within)
         if index is None:
-            async for id, value in self._scan(collection, below, "value"):
-                yield id, value
-            return
+            return self._scan("value", *_is_within(within, below))
         # The search is complete all the same where nothing may be written, as at a standby: it reads what is new.
         with suppress(DatabaseError):
             index = await self._bring_up_to_date(index)
         query: Query[Any] = Query(DOCUMENTS, (*_is_within(within, below), *IS_UNEXPIRED))
         sequences = await self._matching(index, query, words, within)
-        for start in range(0, len(sequences), _PAGE):
-            chosen = Condition(SEQUENCE, "IN", tuple(sequences[start : start + _PAGE]))
-            found: Query[Any] = Query(DOCUMENTS, (chosen, *query.conditions))
-            rows: list[Any] = await self._executor().read(Values(found, ("id", "value")))
-            for id, value in rows:
-                yield id, value
+        return self._chosen(SEQUENCE, sequences, "value", *_is_within(within, below))
 
-    async def _scan(
-        self, collection: Sequence[str], below: bool, field: str, *conditions: Condition
-    ) -> AsyncIterator[tuple[str, Any]]:
+    async def _scan(self, column: str, *conditions: Condition) -> AsyncIterator[tuple[str, Any]]:
         """Yield the id and a column of each document, in the order of ids."""
-        within = collection_argument(collection)
-        left = _is_within(within, below)
-        while True:
-            query: Query[Any] = Query(DOCUMENTS, (*left, *conditions, *IS_UNEXPIRED), (Order("id"),), limit=_PAGE)
-            rows: list[Any] = await self._executor().read(Values(query, ("id", field)))
+        chosen = (*conditions, *IS_UNEXPIRED)
+        async for rows in self._pages(chosen, _PAGE, lambda query: Values(query, ("id", column))):
             for id, value in rows:
                 yield id, value
-            if len(rows) < _PAGE:
-                return
-            left = with_condition(left, Condition("id", ">", rows[-1][0]))
-            await asyncio.sleep(0)  # in memory, nothing else yields to other tasks
 
-    async def _embeddings(self, ids: Sequence[str], has_one: Condition) -> AsyncIterator[tuple[str, Any]]:
-        for start in range(0, len(ids), _PAGE):
-            chosen: Query[Any] = Query(DOCUMENTS, (one_of("id", ids[start : start + _PAGE]), has_one, *IS_UNEXPIRED))
-            rows: list[Any] = await self._executor().read(Values(chosen, ("id", "embedding")))
-            for id, data in rows:
-                yield id, data
+    async def _chosen(
+        self, field: str, values: Sequence[Any], column: str, *conditions: Condition
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Yield the id and a column of each document whose field has one of these values."""
+        for start in range(0, len(values), _PAGE):
+            chosen = (one_of(field, values[start : start + _PAGE]), *conditions, *IS_UNEXPIRED)
+            rows: list[Any] = await self._executor().read(Values(Query(DOCUMENTS, chosen), ("id", column)))
+            for id, value in rows:
+                yield id, value
 
     async def _found(self, scores: list[tuple[float, str]], most: int) -> list[FoundDocument]:
         best = sorted(scores, key=lambda each: (-each[0], each[1]))[:most]

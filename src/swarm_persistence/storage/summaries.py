@@ -39,7 +39,7 @@ class Summing:
     """A validated request for summaries."""
 
     def __init__(self, bucket: float | timedelta | None, group_by: Iterable[str], functions: Iterable[str]) -> None:
-        self._bucket = None if bucket is None else _bucket(bucket)
+        self._bucket = None if bucket is None else bucket_of("timestamp", bucket)
         self._fields = _fields(group_by)
         self._functions = _functions(functions)
 
@@ -63,11 +63,12 @@ class Summing:
         return MetricSummary(bucket, group, values)
 
 
-def _bucket(bucket: float | timedelta) -> Bucket:
+def bucket_of(field: str, bucket: float | timedelta) -> Bucket:
+    """Return the group of a time by buckets of this width; refuse one below a microsecond."""
     width = round(seconds(bucket, "bucket") * 1_000_000)
     if width == 0:
         raise InvalidQueryError(f"bucket is {shown(bucket)}, expected a microsecond at least")
-    return Bucket("timestamp", width)
+    return Bucket(field, width)
 
 
 def _fields(group_by: Iterable[str]) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ from typing import Any
 import msgspec
 
 from swarm_persistence.clock import from_microseconds, microseconds
-from swarm_persistence.durations import seconds
-from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Bucket, Elapsed, Values
-from swarm_persistence.errors import InvalidQueryError, shown
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, AggregateRow, Elapsed, Values
 from swarm_persistence.models import TaskStatus
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.query.task_statuses import IS_FINISHED
 from swarm_persistence.query.values import bound_value
 from swarm_persistence.schema.tables import CHANGE_NUMBER, TASKS
 from swarm_persistence.schema.values import ColumnValue
+from swarm_persistence.storage.summaries import bucket_of
 
 CHANGES_READ = 100_000
 """The default number of latest task changes to read, which takes SQLite about 0.1 s."""
@@ -74,11 +73,8 @@ class ThroughputQuery:
             Condition("completed_at", ">=", self._start),
             Condition("completed_at", "<=", bound_value(ended, "<=", end, "end")),
         )
-        width = round(seconds(bucket, "bucket") * 1_000_000)
-        if width == 0:
-            raise InvalidQueryError(f"bucket is {shown(bucket)}, expected a microsecond at least")
         self._by_type = by_type
-        self._groups = (Bucket("completed_at", width), *(("task_type",) if by_type else ()), "status")
+        self._groups = (bucket_of("completed_at", bucket), *(("task_type",) if by_type else ()), "status")
 
     @staticmethod
     def edge(limit: int) -> Values:
