@@ -14,7 +14,7 @@ from postgres.servers import Server, embedded_programs, new_server
 from postgres.test_cached_plans import change_types
 from swarm_persistence import EventModel, PostgresStorage, TaskModel, Worker
 from swarm_persistence.engines.sql.postgres import notifications
-from swarm_persistence.engines.sql.postgres.codecs import ARRAY_TYPES
+from swarm_persistence.engines.sql.postgres.connector import ARRAY_TYPES
 from swarm_persistence.engines.sql.postgres.statements import OutdatedTypesError
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, an_event, ids

@@ -1,9 +1,26 @@
-"""Converts the text of an enum's member to the member."""
+"""Enums whose members have an order, and the conversion of a text to the member of an enum."""
 
 from enum import Enum
+from functools import total_ordering
 from typing import TypeVar
 
 from swarm_persistence.errors import SerializationError, shown
+
+
+@total_ordering
+class RankedEnum(Enum):
+    """An enum whose members are ordered as they are defined; `rank` counts from 0."""
+
+    rank: int
+
+    def __init__(self, _value: str) -> None:
+        self.rank = len(type(self).__members__)
+
+    def __lt__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.rank < other.rank
+
 
 E = TypeVar("E", bound=Enum)
 

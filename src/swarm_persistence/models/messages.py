@@ -8,9 +8,8 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
-from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.choices import RankedEnum, member, member_or_value
 from swarm_persistence.models.grouped import Tagged
-from swarm_persistence.models.ranks import RankedEnum
 
 
 class MessagePriority(RankedEnum):

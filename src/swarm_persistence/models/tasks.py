@@ -9,11 +9,10 @@ import msgspec
 
 from swarm_persistence.clock import now
 from swarm_persistence.models.base import Model
-from swarm_persistence.models.choices import member, member_or_value
+from swarm_persistence.models.choices import RankedEnum, member, member_or_value
 from swarm_persistence.models.grouped import Tagged
 from swarm_persistence.models.lists import texts_of
 from swarm_persistence.models.past_claims import PastClaim
-from swarm_persistence.models.ranks import RankedEnum
 from swarm_persistence.models.trace_parents import checked_trace_parent
 
 

@@ -20,11 +20,11 @@ from swarm_persistence.models import (
     TaskModel,
     TaskStatus,
 )
+from swarm_persistence.models.choices import RankedEnum
 from swarm_persistence.models.collections import document_id
 from swarm_persistence.models.limits import TaskLimit, TaskStart
 from swarm_persistence.models.links import TaskLink
 from swarm_persistence.models.past_claims import PastClaim
-from swarm_persistence.models.ranks import RankedEnum
 
 M = TypeVar("M", bound=Model)
 

@@ -1,11 +1,13 @@
-"""Changes a stored record by a function, retrying after concurrent writes."""
+"""Changes a stored record by a function, retrying after concurrent writes; retries a finished task so."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from swarm_persistence.clock import now
 from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
-from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
-from swarm_persistence.schema.tables import Table
+from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel, TaskStatus
+from swarm_persistence.query.task_statuses import FINISHED
+from swarm_persistence.schema.tables import TASKS, Table
 from swarm_persistence.storage.core import StorageCore
 from swarm_persistence.storage.documents import id_of
 from swarm_persistence.storage.rewriting import update
@@ -68,3 +70,33 @@ async def _update(core: StorageCore, table: Table[Any], written: Any, version: i
 def _id_of(record: Model) -> str:
     # A document is written at the place of its collection and key, whatever id its object had before.
     return id_of(record) if isinstance(record, DocumentModel) else record.id
+
+
+class RetryVerbs(StorageCore):
+    """Retries of finished tasks, on request."""
+
+    async def retry_task(self, id: str) -> TaskModel:
+        """Make a finished task pending again, as if it had never run, and return it.
+
+        Its holder, result, error and times are cleared, and its retry count is reset; `claim_count` continues, and its
+        last claim is added to `past_claims`. It waits for a `run_at` in the future, and for its dependencies. If
+        one of these has failed or was cancelled, it fails at once: retry that one first. Dependents that have failed
+        because of it stay failed. If it was completed, its unfinished dependents wait for it again.
+
+        Raises:
+            NotFoundError: no task has this id.
+            ConflictError: the task is not finished.
+
+        """
+        return await modify(self, TASKS, id, _begin_anew)
+
+
+def _begin_anew(task: TaskModel) -> None:
+    if task.status not in FINISHED:
+        raise ConflictError(f"task {task.id!r} is {task.status}; only a task that is finished can be retried")
+    task.status = TaskStatus.PENDING
+    task.assigned_to = task.result = task.error = None
+    task.started_at = task.completed_at = task.lease_expires_at = None
+    task.progress = task.progress_text = None
+    task.retry_count = 0
+    task.updated_at = now()

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from swarm_persistence.engines.interface import Engine, MigrationStatus, PoolStatus, Watch
+from swarm_persistence.engines.runtime import new_lock
 from swarm_persistence.engines.schemas import require_name
 from swarm_persistence.errors import ClosedError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel
@@ -23,20 +24,18 @@ from swarm_persistence.storage.events import EventVerbs
 from swarm_persistence.storage.limits import LimitVerbs
 from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
-from swarm_persistence.storage.modifying import modify
+from swarm_persistence.storage.modifying import RetryVerbs, modify
 from swarm_persistence.storage.overview import OverviewVerbs
 from swarm_persistence.storage.progress import ProgressVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
-from swarm_persistence.storage.retrying import RetryVerbs
 from swarm_persistence.storage.schedules import ScheduleVerbs
-from swarm_persistence.storage.schemas import Schemas
 from swarm_persistence.storage.storing import store_all
 from swarm_persistence.storage.takeovers import TakeoverVerbs
 from swarm_persistence.storage.task_dependencies import DependencyVerbs
+from swarm_persistence.storage.task_waits import WaitVerbs
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
-from swarm_persistence.storage.waiting import WaitVerbs
 
 T = TypeVar("T")
 V = TypeVar("V", AgentModel, TaskModel, DocumentModel)
@@ -262,3 +261,37 @@ class Storage(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+S = TypeVar("S")
+
+
+class Schemas(Generic[S]):
+    """The open storages of further schemas. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._storages: dict[str, S] = {}
+        self._lock = new_lock()
+        self._is_closed = False
+
+    def of(self, name: str, make: Callable[[str], S]) -> S:
+        """Return the open storage of a schema, or a new one."""
+        with self._lock:
+            if self._is_closed:
+                raise ClosedError("the storage is closed")
+            storage = self._storages.get(name)
+            if storage is None:
+                storage = self._storages[name] = make(name)
+            return storage
+
+    def forget(self, name: str, storage: S) -> None:
+        """Remove a storage that is being closed."""
+        with self._lock:
+            if self._storages.get(name) is storage:
+                del self._storages[name]
+
+    def end(self) -> list[S]:
+        """Refuse further storages, and return the open ones."""
+        with self._lock:
+            self._is_closed = True
+            return [*self._storages.values()]

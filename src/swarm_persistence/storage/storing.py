@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from swarm_persistence.engines.reads import Select
-from swarm_persistence.engines.steps import Delete, Insert, LockRows
-from swarm_persistence.models import DocumentModel, Model, ScheduleModel, TaskModel, TaskStatus
+from swarm_persistence.engines.steps import Delete, Increment, Insert, LockRows, Update
+from swarm_persistence.errors import ConflictError, shown
+from swarm_persistence.models import DocumentModel, KeyPolicy, Model, ScheduleModel, TaskModel, TaskStatus
 from swarm_persistence.models.trace_parents import checked_trace_parent
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
+from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.schema.tables import DOCUMENTS, TASKS, M, Table, table_of
 from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore, id_of
@@ -23,7 +25,6 @@ from swarm_persistence.storage.new_tasks import (
 )
 from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope
-from swarm_persistence.storage.task_keys import is_keyed, keeps_key, release_key, require_same
 
 _PENDING = TaskStatus.PENDING
 
@@ -185,3 +186,35 @@ def _note_stored(scope: Scope | None, table: Table[Any], model: Any, sequence: i
         if scope is not None:
             scope.remember(model, ("sequence",))
         model.sequence = sequence
+
+
+def is_keyed(model: Model) -> bool:
+    """Tell whether a record is a task with an idempotency key."""
+    return isinstance(model, TaskModel) and model.idempotency_key is not None
+
+
+def keeps_key(found: Model) -> bool:
+    """Tell whether a stored record keeps its key; an ended task with the policy `while_active` does not."""
+    return not (
+        isinstance(found, TaskModel) and found.key_policy is KeyPolicy.WHILE_ACTIVE and found.status in FINISHED
+    )
+
+
+async def release_key(core: StorageCore, found: Model) -> None:
+    """Remove the key of an ended task, unless it has become active since it was read."""
+    has_ended = one_of("status", [status.value for status in FINISHED])
+    ended = Query(TASKS, (Condition("id", "=", found.id), has_ended))
+    await core._write_one(Update(ended, {"idempotency_key": None, "version": Increment()}))
+
+
+def require_same(model: Model, found: Model) -> None:
+    """Raise `ConflictError` if the stored task of a key differs in type or payload from the new one."""
+    if not isinstance(model, TaskModel) or not isinstance(found, TaskModel):
+        return
+    for field in ("task_type", "payload"):
+        given, stored = getattr(model, field), getattr(found, field)
+        if given != stored:
+            raise ConflictError(
+                f"task {model.id!r} has the idempotency_key {model.idempotency_key!r} of the stored task {found.id!r}, "
+                f"but its {field} is {shown(given)} and not {shown(stored)}; use another key"
+            )

@@ -12,8 +12,8 @@ from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
 from swarm_persistence.engines.rows.aggregates import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.sql.compiler import Compiler
+from swarm_persistence.engines.sql.sqlite.connection import HAS_PERCENTILE, add_percentile
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
-from swarm_persistence.engines.sql.sqlite.functions import HAS_PERCENTILE, add_percentile
 from swarm_persistence.query.query import Condition, Query
 from swarm_persistence.query.text import listed
 from swarm_persistence.schema.tables import METRICS, TASKS

@@ -22,8 +22,7 @@ from swarm_persistence.engines.sql.postgres.batches import (
     SharedReads,
     refuse,
 )
-from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches
-from swarm_persistence.engines.sql.postgres.claims import Claims
+from swarm_persistence.engines.sql.postgres.claim_batches import ClaimBatches, Claims
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import unknown_change
 from swarm_persistence.engines.sql.postgres.insertion import ArrayPutStatement
@@ -34,9 +33,8 @@ from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS, RowPut, RowPu
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_sizes import sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan
-from swarm_persistence.engines.sql.postgres.sessions import PostgresSession
+from swarm_persistence.engines.sql.postgres.sessions import PostgresSession, PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
-from swarm_persistence.engines.sql.postgres.snapshots import PostgresSnapshot
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
 from swarm_persistence.engines.sql.postgres.write_lock import WriteLock
 from swarm_persistence.engines.sql.statement_compiler import has_key

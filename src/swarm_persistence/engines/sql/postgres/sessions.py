@@ -1,12 +1,12 @@
-"""A caller's transaction: it holds a connection, and the write lock of this process, until it ends."""
+"""A caller's transaction, which holds the write lock of this process until it ends; and a snapshot for reads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.reads import LastSequence, Read
 from swarm_persistence.engines.sql.postgres import execution
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.execution import execute
@@ -20,12 +20,13 @@ from swarm_persistence.engines.sql.postgres.failures import (
 )
 from swarm_persistence.engines.sql.postgres.maintenance import advance_sequence
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
+from swarm_persistence.engines.sql.postgres.sequences import numbers_of
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statement_compiler import PostgresStatementCompiler
-from swarm_persistence.engines.sql.statements import run_all, tables_changed
+from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.transaction_errors import is_over, was_open_too_long
-from swarm_persistence.errors import CollisionError, DatabaseError, TransactionError, copy_error
+from swarm_persistence.errors import ClosedError, CollisionError, DatabaseError, TransactionError, copy_error
 
 T = TypeVar("T")
 
@@ -217,3 +218,61 @@ class PostgresSession:
     def _require_open(self) -> None:
         if self._is_over:
             raise copy_error(self.failure or is_over())
+
+
+class PostgresSnapshot:
+    """A snapshot of the schema, on a connection of its own."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        compiler: PostgresStatementCompiler,
+        schema: str,
+        pending: PendingOperations,
+        release: Callable[[Connection], None],
+    ) -> None:
+        """Take an open transaction; `release` returns the connection to the pool."""
+        self._connection = connection
+        self._compiler = compiler
+        self._schema = schema
+        self._pending = pending
+        self._release = release
+        self._one_at_a_time = asyncio.Lock()
+        self._is_closed = False
+
+    def numbers(self) -> Awaitable[Mapping[str, int]]:
+        return self._submit(lambda connection: numbers_of(connection, self._schema))
+
+    def close(self) -> Awaitable[None]:
+        return self._pending.start(lambda operation: self._close(), is_write=False)
+
+    def read(self, read: Read[T]) -> Awaitable[T]:
+        if isinstance(read, LastSequence):
+            # Later commits are not visible in a snapshot, so there is nothing to wait for.
+            statement: Statement = self._compiler.last_shown(read)
+        else:
+            statement = self._compiler.read(read)
+        return self._submit(lambda connection: execution.read(connection, statement))
+
+    def _submit(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> "asyncio.Future[T]":
+        return self._pending.start(lambda operation: self._do(operation, work), is_write=False)
+
+    async def _do(self, operation: PendingOperation, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        operation.is_waiting = False
+        async with self._one_at_a_time:
+            if self._is_closed:
+                raise ClosedError("the snapshot is closed")
+            try:
+                return await work(self._connection)
+            except Exception as error:
+                translated = self._connection.failure(error)
+                raise translated from translated.__cause__
+
+    async def _close(self) -> None:
+        async with self._one_at_a_time:
+            if not self._is_closed:
+                self._is_closed = True
+                try:
+                    await self._connection.roll_back()
+                finally:
+                    self._release(self._connection)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, LastSequence, NearestCandidates, Select
@@ -27,12 +27,12 @@ from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_sizes import first_part, sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdates
 from swarm_persistence.engines.sql.postgres.sequences import ReserveStatement
-from swarm_persistence.engines.sql.postgres.unlinking import DecrementStatement
 from swarm_persistence.engines.sql.postgres.vectors import NearestOnServerStatement, may_use_functions
 from swarm_persistence.engines.sql.postgres.word_index import PostgresWordIndex
 from swarm_persistence.engines.sql.statement_compiler import NewInsert, Row, StatementCompiler, has_key
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
+    Exchange,
     RecordStatement,
     Statement,
     ValueStatement,
@@ -40,6 +40,28 @@ from swarm_persistence.engines.sql.statements import (
 from swarm_persistence.engines.steps import Increment, LockRows, Reserve, Restore, Save, Step, Unlink, Upkeep
 from swarm_persistence.query.query import Condition, Query, Subquery
 from swarm_persistence.schema.tables import TABLES, TASKS, Table
+
+
+class DecrementStatement(Statement, eq=False, gc=False):
+    """Decrements counters, then deletes the links; gives their number.
+
+    A long list of dependencies is kept outside its row, so a new version of the row is small. Its lock makes the writes
+    that delete the row's last links wait for each other.
+    """
+
+    decrement: CountStatement
+    delete: CountStatement
+
+    is_single: ClassVar[bool] = False
+
+    def run(self) -> Exchange[int]:
+        yield from self.decrement.run()
+        deleted: int = yield from self.delete.run()
+        return deleted
+
+    def tables_changed(self) -> tuple[str, ...]:
+        return (self.decrement.table.name, self.delete.table.name)
+
 
 _MOST_CLAIMS = 256
 """How many claims are kept compiled."""

@@ -37,9 +37,8 @@ from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
-from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession
+from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession, SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence.engines.sql.sqlite.snapshots import SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
