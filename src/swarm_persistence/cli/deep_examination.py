@@ -12,8 +12,7 @@ from swarm_persistence.cli.repairs import examine_needs
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.migrations import LATEST
 from swarm_persistence.engines.sql.sqlite.read_only import opened_read_only
-from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
-from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
+from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, loss_of, readable_values
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape, shapes
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError

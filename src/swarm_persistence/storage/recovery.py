@@ -1,4 +1,4 @@
-"""The verbs that recover from dead agents: heartbeats, expired leases and lost agents."""
+"""The verbs that recover from dead agents: heartbeats, expired leases, lost agents and processes that have exited."""
 
 import asyncio
 import logging
@@ -10,14 +10,16 @@ import msgspec
 
 from swarm_persistence.durations import seconds
 from swarm_persistence.engines.reads import Values
-from swarm_persistence.engines.steps import Update
+from swarm_persistence.engines.steps import Step, Update
 from swarm_persistence.errors import NotFoundError, UnreadableError
 from swarm_persistence.models import AgentStatus, ClaimOutcome
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.query.task_statuses import IS_HELD
-from swarm_persistence.schema.tables import AGENTS, SEQUENCE, TASKS
+from swarm_persistence.schema.tables import AGENTS, PAST_CLAIMS, SEQUENCE, TASKS
+from swarm_persistence.schema.values import identifier, past_claims_of
 from swarm_persistence.storage.core import NOW, TOUCHED, by_id
 from swarm_persistence.storage.failures import failed
+from swarm_persistence.storage.held_claims import releasing
 from swarm_persistence.storage.leases import LeaseVerbs, retried
 from swarm_persistence.storage.readable import readable_values
 
@@ -30,6 +32,12 @@ _BATCH = 500
 _IS_EXPIRED = (IS_HELD, Condition("lease_expires_at", "<=", FromNow()))
 _HAS_NO_LEASE = (IS_HELD, Condition("lease_expires_at", "IS NULL"))
 _ALIVE = ("initializing", "active", "idle", "busy", "paused")
+
+_MOST_FREE_CLAIMS = 3
+"""Claims of a task that were released as those of processes that had exited; a further one is left to its lease.
+
+A task that crashes the process of each worker would otherwise be claimed forever.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +93,31 @@ class RecoveryVerbs(LeaseVerbs):
             errors[0].add_note(f"All the same, this was done: {recovery}")
             raise errors[0]
         return recovery
+
+    async def release_tasks_of(self, agent_id: str) -> list[str]:
+        """Release the tasks that the agent holds, and return their ids; no retry is counted.
+
+        Call it only if the process that claimed them has certainly exited. A task that has outlived several of its
+        holders stays claimed until its lease expires, which counts a retry.
+        """
+        held = (Condition("assigned_to", "=", identifier(agent_id, "task.assigned_to")), IS_HELD)
+        executor = self._executor()
+        rows: list[Any] = await executor.read(Values(Query(TASKS, held), ("id", "claim_count", PAST_CLAIMS)))
+        claims = [(id, number) for id, number, past in rows if _free_claims_in(past) < _MOST_FREE_CLAIMS]
+        if not claims:
+            return []
+        steps: list[Step] = [
+            Update(
+                Query(TASKS, (Condition("id", "=", id), *held, Condition("claim_count", "=", number))),
+                releasing(ClaimOutcome.AGENT_LOST),
+            )
+            for id, number in claims
+        ]
+        released = await executor.write(steps)
+        ids = [str(id) for (id, _), count in zip(claims, released, strict=True) if count]
+        if self.instrumentation is not None:
+            self.instrumentation.requeued(len(ids))
+        return ids
 
     async def _requeue_expired(self, errors: list[Exception]) -> list[tuple[str, bool]]:
         """Requeue expired tasks; return for each whether it is pending again."""
@@ -229,3 +262,8 @@ class _LostClaim(NamedTuple):
 
 def _expired(agent_id: str | None) -> _LostClaim:
     return _LostClaim(_IS_EXPIRED, ClaimOutcome.LEASE_EXPIRED, f"the lease of {agent_id!r} ran out")
+
+
+def _free_claims_in(past: Any) -> int:
+    """Return how many of the past claims `release_tasks_of` has released; a claim that counts a retry has an error."""
+    return sum(each.outcome is ClaimOutcome.AGENT_LOST and each.error is None for each in past_claims_of(past))

@@ -32,7 +32,6 @@ from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
 from swarm_persistence.storage.schedules import ScheduleVerbs
 from swarm_persistence.storage.storing import store_all
-from swarm_persistence.storage.takeovers import TakeoverVerbs
 from swarm_persistence.storage.task_dependencies import DependencyVerbs
 from swarm_persistence.storage.task_waits import WaitVerbs
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
@@ -48,7 +47,6 @@ class Storage(
     RetryVerbs,
     ProgressVerbs,
     ApprovalVerbs,
-    TakeoverVerbs,
     LimitVerbs,
     DependencyVerbs,
     WaitVerbs,

@@ -9,8 +9,7 @@ import apsw
 
 from swarm_persistence.engines.sql.sqlite import schema_version
 from swarm_persistence.engines.sql.sqlite.recovery.cells import Value
-from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss
-from swarm_persistence.engines.sql.sqlite.recovery.reading import loss_of, readable_values
+from swarm_persistence.engines.sql.sqlite.recovery.losses import Loss, loss_of, readable_values
 from swarm_persistence.engines.sql.sqlite.recovery.shapes import Shape
 from swarm_persistence.engines.sql.sqlite.recovery.source import FoundRow
 from swarm_persistence.errors import SerializationError
