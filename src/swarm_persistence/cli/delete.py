@@ -1,6 +1,7 @@
 """`swarm-persistence delete`: deletes the records that match filters, after confirmation."""
 
 import argparse
+from functools import partial
 from typing import Any
 
 from swarm_persistence.cli.confirmation import confirm
@@ -22,7 +23,13 @@ def add_parser(commands: "Subparsers") -> None:
     parser = commands.add_parser("delete", help="delete the records that match filters", description=_DESCRIPTION)
     parser.add_argument("database", metavar="DATABASE", help="a path or URL; it must exist")
     parser.add_argument("kind", metavar="KIND", choices=[table.name for table in PUBLIC_TABLES], help="%(choices)s")
-    parser.add_argument("filters", metavar="FILTER", nargs="+", type=_filter, help="as in status=failed")
+    parser.add_argument(
+        "filters",
+        metavar="FILTER",
+        nargs="+",
+        type=partial(pair, noun="filter", form="FIELD=VALUE"),
+        help="as in status=failed",
+    )
     parser.add_argument("--dry-run", action="store_true", help="delete nothing; tell how many would be deleted")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="print the number as a JSON object")
@@ -44,7 +51,3 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _count(arguments: argparse.Namespace, query: QueryBuilder[Any], dry_run: bool) -> int:
     return run_on(arguments.database, lambda storage: storage.delete_where(query, dry_run=dry_run))
-
-
-def _filter(text: str) -> tuple[str, str]:
-    return pair(text, "filter", "FIELD=VALUE")

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
-from swarm_persistence.cli.demo_page import demo_page
+from swarm_persistence.cli.demo_servers import EMBEDDED, FOLDER, demo_page, embedded_server
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
-from swarm_persistence.cli.embedded_server import EMBEDDED, FOLDER, embedded_server
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import reader_gone
 from swarm_persistence.cli.records import whole_number

@@ -81,17 +81,16 @@ def matching(model: type[M], arguments: argparse.Namespace, **fields: str | bool
     return query_where(model, arguments.tag or (), group=arguments.group, **fields)
 
 
-def tag(text: str) -> tuple[str, str]:
-    """Return the key and the value of a tag that an argument gives."""
-    return pair(text, "tag", "KEY=VALUE")
-
-
 def pair(text: str, noun: str, form: str) -> tuple[str, str]:
     """Return what an argument of a form such as KEY=VALUE gives."""
     left, equals, right = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not a {noun}, expected {form}")
     return left, right
+
+
+tag = partial(pair, noun="tag", form="KEY=VALUE")
+"""The key and the value of a tag that an argument gives."""
 
 
 def whole_number(text: str) -> int:

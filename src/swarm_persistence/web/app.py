@@ -35,6 +35,7 @@ class SwarmApp:
         self.storage = storage
         self.access = access
         self._streams = OpenStreams(most_streams)
+        self._mcp = McpEndpoint(storage, self._streams, is_read_only=access.is_read_only, largest_body=largest_body)
         failed_logins = login.FailedLogins()
         self.litestar = Litestar(
             [
@@ -52,12 +53,11 @@ class SwarmApp:
             guards=[require_flags],
             exception_handlers=EXCEPTION_HANDLERS,
             openapi_config=openapi_config(),
-            on_shutdown=[self._close],
+            on_shutdown=[self._mcp.close],
             logging_config=None,  # the root logger is the caller's
             request_max_body_size=None,  # the guard limits it, also where Litestar does not serve
         )
         self._routes = AllowedMethods(self.litestar)
-        self._mcp = McpEndpoint(storage, self._streams, is_read_only=access.is_read_only, largest_body=largest_body)
         self._guard = RequestGuard(self._serve, access, largest_body=largest_body)
 
     async def __call__(self, scope: AnyScope, receive: AnyReceive, send: AnySend) -> None:
@@ -84,9 +84,6 @@ class SwarmApp:
         else:
             with continued(scope, self.storage):
                 await answer_unless_known(self._routes, scope, receive, send)
-
-    async def _close(self) -> None:
-        await self._mcp.close()
 
     def end_streams(self) -> None:
         """End all streams and long polls at once, and refuse new ones; a stopping server waits for them."""

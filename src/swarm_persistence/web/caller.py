@@ -9,8 +9,8 @@ from swarm_persistence.web.sessions import LIFETIME_SECONDS
 LOGIN_PATH = "/login"
 OPEN_PATHS = (LOGIN_PATH, "/static/")
 """The paths that a browser needs to log in."""
-_API = "/api/v1/"
-_WITHOUT_PAGES = (_API, "/api/openapi.json", "/mcp", "/metrics", "/static/")
+API_PATH = "/api/v1/"
+_WITHOUT_PAGES = (API_PATH, "/api/openapi.json", "/mcp", "/metrics", "/static/")
 """Paths whose callers are programs, which get an error where a browser is redirected to the login."""
 _JSON = ("application/json", "application/problem+json")
 _FORM = "application/x-www-form-urlencoded"
@@ -86,11 +86,6 @@ class Caller:
     def is_form(self) -> bool:
         """Whether its body is a form."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
-
-    @property
-    def is_form_for_api(self) -> bool:
-        """Whether it sends a form to the API, as no page of ours does, but `curl -d` without a `Content-Type`."""
-        return self.is_form and self.path.startswith(_API)
 
     @property
     def encoding(self) -> str:

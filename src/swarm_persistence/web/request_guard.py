@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from swarm_persistence.web.access import VISIT, ServerAccess, Visit
-from swarm_persistence.web.caller import LOGIN_PATH, OPEN_PATHS, Caller
+from swarm_persistence.web.caller import API_PATH, LOGIN_PATH, OPEN_PATHS, Caller
 from swarm_persistence.web.page.problem_pages import problem_page
 from swarm_persistence.web.problems import MEDIA_TYPE, HttpProblem, problem_body
 from swarm_persistence.web.request_body import RequestBody
@@ -109,7 +109,7 @@ class RequestGuard:
             raise HttpProblem(403, "This server is read-only.")
         if has_token or not request.may_be_of_browser:
             return  # a page of another site can neither know the token nor hide that a browser sends it
-        if request.is_form_for_api:
+        if request.is_form and request.path.startswith(API_PATH):  # as `curl -d` sends, and no page of ours
             raise HttpProblem(415, "The body is a form by its Content-Type, expected application/json.")
         if request.is_form:
             body.limit(_LARGEST_FORM)

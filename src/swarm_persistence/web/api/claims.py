@@ -22,7 +22,7 @@ from swarm_persistence.web.dependencies import (
     RecordId,
 )
 from swarm_persistence.web.idempotency import IdempotentRequest
-from swarm_persistence.web.long_polls import wait_for
+from swarm_persistence.web.open_streams import wait_for
 from swarm_persistence.web.problems import HttpProblem
 
 T = TypeVar("T")

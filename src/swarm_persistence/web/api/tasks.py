@@ -16,7 +16,7 @@ from swarm_persistence.web.api.records import change_handler, existing, handlers
 from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedStreams, RecordId
 from swarm_persistence.web.event_streams import event_stream
 from swarm_persistence.web.lists import DEFAULT_RECORDS
-from swarm_persistence.web.long_polls import wait_for
+from swarm_persistence.web.open_streams import wait_for
 
 _Texts = Annotated[list[str] | None, QueryParameter(description="Only those; may be repeated.")]
 _After = Annotated[

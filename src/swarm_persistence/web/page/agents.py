@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from swarm_persistence import QueryBuilder, TaskModel
 from swarm_persistence.query.task_statuses import HELD
-from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedVisit
+from swarm_persistence.web.dependencies import InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.rendering import render
 
 _MOST_AGENTS = 500
@@ -17,7 +17,7 @@ _MOST_EVENTS = 25
 
 
 @get("/agents", include_in_schema=False)
-async def agents(request: AnyRequest, storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
+async def agents(storage: InjectedStorage, visit: InjectedVisit) -> Response[str]:
     """List the agents, the newest first."""
     found = await storage.get_agent_liveness(_MOST_AGENTS + 1)
     return render(visit, "agents.html", agents=found[:_MOST_AGENTS], has_more=len(found) > _MOST_AGENTS, again_in=5.0)

@@ -1,11 +1,13 @@
-"""Starts a PostgreSQL server for a command, from a package that contains its programs."""
+"""The servers of a demo: the live page, and PostgreSQL from a package that contains its programs."""
 
+import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from swarm_persistence.cli.failure import CommandError
+from swarm_persistence.storage import Storage
 
 EMBEDDED = "postgres"
 """The argument that requests it, in place of a URL."""
@@ -32,3 +34,17 @@ def embedded_server(folder: Path = FOLDER) -> Iterator[str]:
         ) from None
     with get_server(folder) as server:
         yield server.get_uri()
+
+
+@asynccontextmanager
+async def demo_page(storage: Storage) -> AsyncIterator[str]:
+    """Serve the live page while the demo runs, and yield a line that tells where it is, or what it needs."""
+    try:
+        from swarm_persistence.web import swarm_app
+        from swarm_persistence.web.server import serving
+    except ImportError:
+        yield 'page: none; to see one: pip install "swarm-persistence[web]"'
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serving(swarm_app(storage), listener) as url:
+            yield f"page: {url} (until the demo ends; later: swarm-persistence serve)"
