@@ -184,6 +184,44 @@ def test_several_slots_start_tasks_within_the_horizon_though_each_handler_takes_
     assert (pace.ahead(3), pace.ahead(4), pace.ahead(8)) == (0, 1, 2)
 
 
+def test_more_are_claimed_ahead_where_claims_take_longer_than_the_horizon_up_to_a_limit() -> None:
+    pace = Pace()
+    for _ in range(1_000):
+        pace.note(0.004)
+    for seconds, ahead in ((0.0001, 10), (0.0162, 32), (60.0, 50)):
+        for _ in range(100):
+            pace.note_claim(seconds)
+        assert pace.ahead(8) == ahead
+    pace.note(0.05)
+    assert pace.ahead(8) == 0
+    pace.reset()
+    for _ in range(1_000):
+        pace.note(0.004)
+    assert pace.ahead(8) == 10
+
+
+@pytest.mark.usefixtures("far_ahead")
+async def test_a_worker_notes_how_long_the_claims_take_that_go_along_with_results(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete_and_claim, limits, noted = storage.complete_and_claim, [], []
+
+    async def count(*arguments: Any, limit: int, **options: Any) -> Any:
+        limits.append(limit)
+        return await complete_and_claim(*arguments, limit=limit, **options)
+
+    async def quick(_: TaskModel) -> None:
+        pass
+
+    monkeypatch.setattr(storage, "complete_and_claim", count)
+    monkeypatch.setattr(Pace, "note_claim", lambda _, seconds: noted.append(seconds))
+    await store(storage, *MANY)
+    async with a_worker(storage, {"work": quick}, concurrency=1):
+        await completed(storage, *MANY)
+    assert len(noted) == sum(limit > 0 for limit in limits) > 0
+    assert min(noted) > 0
+
+
 async def test_slots_of_handlers_that_run_for_longer_than_the_horizon_count_for_no_claims_ahead(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +274,7 @@ def test_no_more_are_claimed_ahead_than_handlers_have_ended() -> None:
 
 def test_the_first_claims_ahead_have_few_different_limits() -> None:
     pace, limits = Pace(), set()
-    for _ in range(300):
+    for _ in range(1_100):
         pace.note(0.0001)
         limits.add(pace.ahead(50))
-    assert limits == {1, 2, 4, 8, 16, 32, 64, 128, 256}
+    assert limits == {1, 2, 4, 8, 16, 32, 64, 128, 256, 512}

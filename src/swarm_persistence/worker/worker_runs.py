@@ -187,6 +187,7 @@ class WorkerRun:
 
     async def _record(self, handled: list[tuple[TaskRun, Any]], room: int, *, is_running: bool) -> None:
         completions = [(run.task, result) for run, result in handled]
+        started_at = time.monotonic()
         try:
             done = await self._writes.limited(
                 self._storage.complete_and_claim(
@@ -218,6 +219,7 @@ class WorkerRun:
             else:
                 run.conclude(Outcome.COMPLETED)
         if room:
+            self._pace.note_claim(time.monotonic() - started_at)
             self._take(done.claimed)
 
     async def _claim(self, room: int, *, is_running: bool) -> None:
