@@ -50,12 +50,12 @@ async def storage(path: Path) -> AsyncIterator[SqliteStorage]:
         yield storage
 
 
+async def wait(_: TaskModel) -> None:
+    await asyncio.Event().wait()
+
+
 async def a_run(storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_timeout: float | None = None) -> TaskRun:
     """Claim a task, and return its run; marked as running already, or not."""
-
-    async def wait(_: TaskModel) -> None:
-        await asyncio.Event().wait()
-
     await store(storage, "a")
     task = await storage.claim_next_task("agent-1", lease=LEASE_SECONDS)
     assert task is not None
@@ -64,7 +64,7 @@ async def a_run(storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_t
         assert task.status is TaskStatus.RUNNING
     limits = TaskLimits(LEASE_SECONDS, task_timeout)
     control = HandlerControl(storage, task)
-    return TaskRun(storage, task, wait, limits, handler_name="wait", policy=RetryPolicy(), control=control, owner=owner)
+    return TaskRun(storage, task, limits, handler_name="wait", policy=RetryPolicy(), control=control, owner=owner)
 
 
 async def test_a_marked_task_is_extended_after_a_third_of_its_lease(storage: SqliteStorage) -> None:
@@ -100,7 +100,7 @@ async def test_nothing_happens_before_it_is_due(storage: SqliteStorage) -> None:
 async def test_the_next_extension_is_due_after_another_third(storage: SqliteStorage) -> None:
     owner = Owner()
     run = await a_run(storage, owner, is_marked=False)
-    run.start()
+    run.start(wait)
     begun = time.monotonic()
     run.check_deadlines(run.due_at)
     async with asyncio.timeout(LIMIT_SECONDS):
@@ -115,7 +115,7 @@ async def test_the_next_extension_is_due_after_another_third(storage: SqliteStor
 async def test_an_extension_that_the_database_refuses_is_tried_again_sooner(storage: SqliteStorage, path: Path) -> None:
     owner = Owner()
     run = await a_run(storage, owner, is_marked=False)
-    run.start()
+    run.start(wait)
     lock = locked(path)
     begun = time.monotonic()
     run.check_deadlines(run.due_at)
@@ -131,7 +131,7 @@ async def test_an_extension_that_the_database_refuses_is_tried_again_sooner(stor
 async def test_one_that_is_asked_for_twice_is_done_once_more_after_the_first(storage: SqliteStorage) -> None:
     owner = Owner()
     run = await a_run(storage, owner, is_marked=False)
-    run.start()
+    run.start(wait)
     run.check_claim()
     run.check_claim()
     version = run.task.version

@@ -1,6 +1,7 @@
 """The writes of a worker: while one is in flight, another one records what has come in, if that is enough."""
 
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -125,3 +126,23 @@ async def test_a_task_that_is_stored_while_a_claim_in_vain_is_in_flight_is_found
         writes.may_go.set()
         await completed(storage, "a", "b")
     assert worker.outcomes == {"completed": 2}
+
+
+async def test_a_result_that_waits_for_its_write_keeps_no_asyncio_task_alive(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = HeldWrites(storage, monkeypatch)
+    handling: list[Any] = []
+
+    async def quick(_: TaskModel) -> None:
+        running = asyncio.current_task()
+        assert running is not None
+        handling.append(weakref.ref(running))
+
+    await store(storage, "a")
+    async with a_worker(storage, {"work": quick}):
+        await soon(writes.begun)
+        is_alive = handling[0]() is not None
+        writes.may_go.set()
+        await completed(storage, "a")
+    assert not is_alive

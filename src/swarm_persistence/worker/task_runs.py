@@ -83,7 +83,6 @@ class TaskRun:
         self,
         storage: Storage,
         task: TaskModel,
-        handle: Callable[[TaskModel], Awaitable[Any]],
         limits: TaskLimits,
         *,
         handler_name: str,
@@ -94,7 +93,7 @@ class TaskRun:
         self.outcome: Outcome | None = None
         self.handler_name = handler_name
         self.handling: asyncio.Task[_HandlerResult] | None = None
-        """The asyncio task that runs the handler."""
+        """The asyncio task that runs the handler; `None` before it starts, and once it has returned a result."""
         self.is_settled = False
         """Whether nothing more will be written; the handler may still be running."""
         self.task = task
@@ -103,12 +102,12 @@ class TaskRun:
         self._storage = storage
         # The handler gets a copy of its own, which it may change, or complete by itself.
         self._given = msgspec.structs.replace(task)
-        self._handle = handle
-        self._control = control
+        self.control = control
         self._limits = limits
         self._policy = policy
         self._owner = owner
         self._recorder_or_none: Recorder | None = None
+        self._has_begun = False
         self._end: _HandlerEnd | None = None
         self._ends_at = float("inf") if limits.task_timeout is None else self.started_at + limits.task_timeout
         # A third of the lease leaves two more attempts before it expires.
@@ -142,11 +141,12 @@ class TaskRun:
         """Return the name of this run for messages."""
         return name_of(self.task)
 
-    def start(self) -> None:
+    def start(self, handle: Callable[[TaskModel], Awaitable[Any]]) -> None:
         """Run the handler."""
         if _log.isEnabledFor(logging.DEBUG):
             self.log.debug("%s starts", self.name)
-        self.handling = asyncio.create_task(self._answer(), name=f"handler of task {self.task.id}")
+        self._has_begun = True
+        self.handling = asyncio.create_task(self._answer(handle), name=f"handler of task {self.task.id}")
         self.handling.add_done_callback(self._handled)
 
     def cancel_and_release(self) -> None:
@@ -172,9 +172,8 @@ class TaskRun:
         if self.is_settled or time.monotonic() >= self._ends_at:
             return
         try:
-            has_begun = self.handling is not None
             copy = msgspec.structs.replace(self.task)
-            await self._storage.extend_lease(copy, lease=self._limits.lease, is_running=has_begun)
+            await self._storage.extend_lease(copy, lease=self._limits.lease, is_running=self._has_begun)
         except LeaseLostError:
             pass  # this run finds out as soon as its loop runs again
         except ClosedError:
@@ -193,16 +192,16 @@ class TaskRun:
 
     async def stop(self) -> None:
         """Stop waiting for the handler, or for anything else."""
-        self._control.cancel()
+        self.control.cancel()
         tasks = [task for task in (self._recording, self._extending, self.handling) if task is not None]
         for task in tasks:
             task.cancel()
         waited_for = [task for task in tasks if task is not self.handling]
         await asyncio.gather(*waited_for, return_exceptions=True)
 
-    async def _answer(self) -> _HandlerResult:
+    async def _answer(self, handle: Callable[[TaskModel], Awaitable[Any]]) -> _HandlerResult:
         try:
-            return _HandlerResult(await self._handle(self._given), None)
+            return _HandlerResult(await handle(self._given), None)
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -210,11 +209,13 @@ class TaskRun:
             return _HandlerResult(None, error)
 
     def _handled(self, handling: "asyncio.Task[_HandlerResult]") -> None:
-        self._control.end()
+        self.control.end()
         if self._end is None:
             self._end = _HandlerEnd.HANDLED
             answer = None if handling.cancelled() or handling.exception() is not None else handling.result()
             if answer is not None and answer.error is None:
+                # Many results wait for one write, and what they keep alive costs the garbage collector.
+                self.handling = None
                 self._owner.on_result(self, answer.value)
             else:
                 self._start_recording(self._record_end(_HandlerEnd.HANDLED))
@@ -225,7 +226,7 @@ class TaskRun:
         if self._end is not None or (self.handling is not None and self.handling.done()):
             return
         self._end = end
-        self._control.cancel()
+        self.control.cancel()
         self._start_recording(self._record_end(end))
 
     async def _record_end(self, end: _HandlerEnd) -> Outcome:

@@ -290,24 +290,25 @@ class WorkerRun:
         run = self._run_of(task)
         self._running[run] = None
         self._timer.expect(run.due_at)
-        run.start()
+        run.start(self._handle_of(task, run.control))
 
-    def _run_of(self, task: TaskModel) -> TaskRun:
+    def _handle_of(self, task: TaskModel, control: HandlerControl) -> Callable[[TaskModel], Awaitable[Any]]:
         handler = self._settings.handlers[task.task_type]
-        control = HandlerControl(self._storage, task)
         handle: Callable[[TaskModel], Awaitable[Any]] = partial(
             handler.handle, control=control, storage=self._storage, agent=self._agent, threads=self._threads
         )
         if (instrumentation := self._storage.instrumentation) is not None:
             handle = instrumentation.around(handle, self._agent.id)
+        return handle
+
+    def _run_of(self, task: TaskModel) -> TaskRun:
         run = TaskRun(
             self._storage,
             task,
-            handle,
             self._settings.limits,
-            handler_name=handler.name,
+            handler_name=self._settings.handlers[task.task_type].name,
             policy=self._settings.policies[task.task_type],
-            control=control,
+            control=HandlerControl(self._storage, task),
             owner=self,
         )
         self._unsettled[run] = None
