@@ -10,7 +10,7 @@ from polling import until
 from postgres.poolers import new_pooler
 from postgres.servers import Server
 from swarm_persistence import DatabaseError, PostgresStorage, Worker, __version__
-from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
+from swarm_persistence.engines.sql.postgres.connector import ApplicationName
 from swarm_persistence_conformance.records import a_task, an_agent
 
 OWN = f"swarm-persistence/{__version__}"

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from polling import until
 from swarm_persistence import PostgresStorage, Storage
-from swarm_persistence.engines.sql.postgres.marks import WriteMarks
+from swarm_persistence.engines.sql.postgres.notifications import WriteMarks
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.schema.tables import EVENTS, TASKS
 from swarm_persistence_conformance.records import a_task, an_agent, an_event

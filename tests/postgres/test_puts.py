@@ -10,7 +10,7 @@ import pytest
 
 from postgres.conftest import blocked_by
 from swarm_persistence import DatabaseError, DocumentModel, PostgresStorage
-from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS
+from swarm_persistence.engines.sql.postgres.batches import MOST_ROWS
 from swarm_persistence.engines.sql.statements import DeleteFirstStatement
 from swarm_persistence.storage.documents import PutCounts
 

@@ -23,9 +23,8 @@ from swarm_persistence import (
     Worker,
 )
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
-from swarm_persistence.engines.sql.postgres.marks import WriteMarks
-from swarm_persistence.engines.sql.postgres.notifications import Notifications
+from swarm_persistence.engines.sql.postgres.notifications import Notifications, WriteMarks
+from swarm_persistence.engines.sql.postgres.pool import FairQueue
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.schema.tables import TASKS
 from swarm_persistence_conformance.callers import elsewhere

@@ -9,7 +9,7 @@ import apsw
 import pytest_asyncio
 
 from swarm_persistence import DocumentModel, SqliteStorage
-from swarm_persistence.engines.sql.sqlite.bulk_deletes import MANY
+from swarm_persistence.engines.sql.sqlite.statements import MANY
 
 NOTES = ("notes",)
 

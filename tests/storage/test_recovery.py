@@ -8,7 +8,7 @@ import pytest
 
 from swarm_persistence import CollisionError, MemoryStorage
 from swarm_persistence.clock import ManualClock
-from swarm_persistence.engines.rows.memory.sessions import MemorySession
+from swarm_persistence.engines.rows.memory.engine import MemorySession
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.storage.recovery import Recovery
 from swarm_persistence_conformance.records import a_task

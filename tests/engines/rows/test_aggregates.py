@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engines.rows.row_strategies import column_values, rows
 from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Bucket
-from swarm_persistence.engines.rows.aggregates import aggregate_rows
+from swarm_persistence.engines.rows.reading import aggregate_rows
 from swarm_persistence.engines.rows.tables import RowTable
 from swarm_persistence.engines.sql.compiler import Compiler
 from swarm_persistence.engines.sql.sqlite.connection import HAS_PERCENTILE, add_percentile

@@ -6,15 +6,7 @@ from typing import Any
 
 from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.reads import leading
-from swarm_persistence.engines.rows.evaluator import (
-    count_of,
-    has_expired,
-    matching_rows,
-    resolved,
-    rows_of,
-    size_of,
-)
-from swarm_persistence.engines.rows.past_claims import claims_after_replacing, with_claim
+from swarm_persistence.engines.rows.evaluator import count_of, has_expired, matching_rows, resolved, rows_of, size_of
 from swarm_persistence.engines.rows.row_source import RowSource
 from swarm_persistence.engines.steps import (
     MOST_COUNTED,
@@ -27,10 +19,14 @@ from swarm_persistence.engines.steps import (
     Unlink,
 )
 from swarm_persistence.errors import ConflictError, DatabaseError
+from swarm_persistence.models import ClaimOutcome, TaskStatus
+from swarm_persistence.models.past_claims import LONGEST_ERROR, MOST_PAST_CLAIMS
+from swarm_persistence.plain_json import encode_json
 from swarm_persistence.query.query import Condition, FromNow, Query
+from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import PAST_CLAIMS, SEQUENCE, Table
-from swarm_persistence.schema.values import ColumnValue
+from swarm_persistence.schema.values import ColumnValue, decode_json
 
 Values = Sequence[ColumnValue]
 """The columns of a table in order, without hidden columns and the sequence."""
@@ -119,7 +115,7 @@ class Changes:
             values = row[: len(table.names)]
             _require_unique(source, values)
             sequence: Any = row[-1] if keeps_sequences else source.last_sequence + 1
-            if keeps_sequences and rows_of(source, _at(table, sequence)):
+            if keeps_sequences and rows_of(source, Query(table, (Condition(SEQUENCE, "=", sequence),))):
                 raise ConflictError(f"{table.label} {id!r} cannot be restored: its sequence {sequence} is taken")
             self._put(source, (*values, *row[len(values) : -1], sequence))
         return len(rows)
@@ -302,7 +298,7 @@ class Changes:
                 counted = Query(change.table, (Condition(change.field, "=", row[0]),))
                 values[place] = count_of(self._source_of(change.table), counted)
             elif isinstance(change, EndClaim):
-                values[place] = with_claim(table, row, present, change.outcome, change.error)
+                values[place] = _with_claim(table, row, present, change.outcome, change.error)
             elif not isinstance(change, Increment):
                 values[place] = change
             elif values[place] is not None:
@@ -319,10 +315,6 @@ def _undo_insert(source: RowSource, row: Row, last_sequence: int) -> None:
     source.last_sequence = last_sequence
 
 
-def _at(table: Table[Any], sequence: int) -> Query[Any]:
-    return Query(table, (Condition(SEQUENCE, "=", sequence),))
-
-
 def _is_next_version(table: Table[Any], stored: Row, values: Values) -> bool:
     if not table.is_versioned:
         return True
@@ -336,7 +328,7 @@ def _replaced(table: Table[Any], stored: Row, values: Values) -> list[Any]:
     """Return the values that replace a row: hidden columns are kept, and monotonic ones do not decrease."""
     row: list[Any] = [*values, *stored[len(values) :]]
     if table.has_claims:
-        row[table.positions[PAST_CLAIMS]] = claims_after_replacing(table, stored, values)
+        row[table.positions[PAST_CLAIMS]] = _claims_after_replacing(table, stored, values)
     for field in table.monotonic:
         place = table.positions[field]
         row[place] = max(row[place], stored[place])
@@ -371,3 +363,28 @@ def _holder(source: RowSource, field: str, values: Values) -> Row | None:
         return None
     rows = rows_of(source, Query(source.table, (Condition(field, "=", value),), limit=1))
     return rows[0] if rows else None
+
+
+def _with_claim(table: Table[Any], row: Row, ended_at: int, outcome: str, error: str | None) -> str:
+    """Return the past claims of a row, its own claim included if an agent holds it."""
+    past: Any = row[table.positions[PAST_CLAIMS]]
+    number, agent_id, started_at = (row[table.positions[name]] for name in ("claim_count", "assigned_to", "started_at"))
+    if agent_id is None:
+        return str(past)
+    claims = [*decode_json(past), [number, agent_id, started_at, ended_at, outcome, error]]
+    return encode_json(claims[-MOST_PAST_CLAIMS:]).decode()
+
+
+def _claims_after_replacing(table: Table[Any], stored: Row, values: Row) -> str:
+    """Return the past claims of a row that these values replace."""
+    agent = table.positions["assigned_to"]
+    past, status, completed_at, error = (
+        stored[table.positions[name]] for name in (PAST_CLAIMS, "status", "completed_at", "error")
+    )
+    is_kept = stored[agent] == values[agent] and values[table.positions["status"]] != TaskStatus.PENDING
+    if is_kept or status == TaskStatus.PENDING:
+        return str(past)
+    outcome: Any = ClaimOutcome.RELEASED if status in HELD else status
+    ended_at: Any = now_in_microseconds() if completed_at is None else completed_at
+    failure = str(error)[:LONGEST_ERROR] if status == TaskStatus.FAILED and error is not None else None
+    return _with_claim(table, stored, ended_at, outcome, failure)

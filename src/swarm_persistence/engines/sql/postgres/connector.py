@@ -1,8 +1,11 @@
 """Opens connections to the first usable server of a URL; an error gives the reason for each server."""
 
 import asyncio
+import os
+import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -14,7 +17,6 @@ import asyncpg
 import msgspec
 
 from swarm_persistence.clock import now
-from swarm_persistence.engines.sql.postgres.application_name import ApplicationName
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.failures import DRIVER_ERRORS, is_lost, state_of, translate
 from swarm_persistence.engines.sql.postgres.pipeline import PipelinedConnection
@@ -22,6 +24,7 @@ from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.engines.sql.postgres.statements import LARGEST_CACHE, NamedStatements
 from swarm_persistence.engines.sql.postgres.url import PostgresUrl
 from swarm_persistence.errors import DatabaseError, OtherError, PoolError, StorageError, with_cause
+from swarm_persistence.version import VERSION
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -352,3 +355,36 @@ def _encode_flag(flag: int) -> bytes:
 
 def _decode_flag(data: bytes) -> int:
     return data[0]
+
+
+_LONGEST_BYTES = 63
+"""The server truncates longer names."""
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+"""Each server replaces other characters differently."""
+
+
+class ApplicationName:
+    """The application name of a pool's connections. One that the URL or the environment gives is never changed."""
+
+    def __init__(self, given: str | None) -> None:
+        self.given = given if given is not None else os.environ.get("PGAPPNAME") or None
+        self._agents: Counter[str] = Counter()
+        self.text = self._text()
+
+    def add(self, agent: str) -> None:
+        """Add an agent whose worker has started."""
+        self._agents[agent] += 1
+        self.text = self._text()
+
+    def discard(self, agent: str) -> None:
+        """Remove an agent whose worker has ended."""
+        self._agents[agent] -= 1
+        self._agents += Counter()  # drops non-positive ones
+        self.text = self._text()
+
+    def _text(self) -> str:
+        if self.given is not None:
+            return self.given
+        text = f"swarm-persistence/{VERSION} {','.join(self._agents)}".strip()
+        return _UNPRINTABLE.sub("?", text)[:_LONGEST_BYTES]

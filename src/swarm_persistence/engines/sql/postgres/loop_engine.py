@@ -13,10 +13,13 @@ from swarm_persistence.engines.delivery import OnAbandoned, delivered
 from swarm_persistence.engines.prepared import BoundSteps
 from swarm_persistence.engines.reads import Get, IsAny, Read, Values
 from swarm_persistence.engines.sql.postgres.batches import (
+    MOST_ROWS,
     Batch,
     Batches,
     BatchWork,
     RowAdder,
+    RowPut,
+    RowPutter,
     RowReader,
     RowUpdater,
     SharedReads,
@@ -29,7 +32,6 @@ from swarm_persistence.engines.sql.postgres.insertion import ArrayPutStatement
 from swarm_persistence.engines.sql.postgres.pending import PendingOperation, PendingOperations
 from swarm_persistence.engines.sql.postgres.periods import Periods
 from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
-from swarm_persistence.engines.sql.postgres.puts import MOST_ROWS, RowPut, RowPutter
 from swarm_persistence.engines.sql.postgres.retry import Attempt, Retrier
 from swarm_persistence.engines.sql.postgres.row_sizes import sizes_at
 from swarm_persistence.engines.sql.postgres.row_updates import RowUpdate, RowUpdatePlan

@@ -1,7 +1,7 @@
 """The connection pool of one event loop: acquires, releases, and closes connections that are idle or in excess.
 
 A caller gets whichever comes first: a connection that is released, or a new one (`growth.py`). Callers of different
-schemas are served in turn (`fair_queue.py`).
+schemas are served in turn (`FairQueue`).
 
 asyncpg's own pool does not suffice. We ran our tests of faults and full servers over `asyncpg.Pool` 0.32, with
 `connect` set to our connector and `reset` to nothing. What failed, and why:
@@ -23,14 +23,14 @@ connections to a server that has stopped answering.
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import Context
+from typing import Generic, TypeVar
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.connection_limit import ConnectionLimit
 from swarm_persistence.engines.sql.postgres.connector import Connector
-from swarm_persistence.engines.sql.postgres.fair_queue import FairQueue
 from swarm_persistence.engines.sql.postgres.growth import Growth
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
 from swarm_persistence.errors import ClosedError, PoolError, StorageError, copy_error, with_cause
@@ -338,3 +338,47 @@ class ConnectionPool:
 
 def _closed() -> ClosedError:
     return ClosedError("the storage is closed, or its event loop has ended")
+
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """The futures of callers that wait: round-robin over schemas, first in, first out within each."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[asyncio.Future[T]]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, schema: str, waiter: "asyncio.Future[T]") -> None:
+        """Append a caller to the queue of its schema."""
+        line = self._lines.get(schema)
+        if line is None:
+            line = self._lines[schema] = deque()
+        line.append(waiter)
+        self._length += 1
+
+    def discard(self, schema: str, waiter: "asyncio.Future[T]") -> None:
+        """Remove a caller."""
+        line = self._lines.get(schema)
+        if line is not None and waiter in line:
+            line.remove(waiter)
+            self._length -= 1
+            if not line:
+                del self._lines[schema]
+
+    def pop(self) -> "asyncio.Future[T] | None":
+        """Remove and return the first future that is not done, of the next schema in turn; `None` if there is none."""
+        while self._lines:
+            schema, line = self._lines.popitem(last=False)
+            while line:
+                waiter = line.popleft()
+                self._length -= 1
+                if not waiter.done():
+                    if line:
+                        self._lines[schema] = line
+                    return waiter
+        return None

@@ -15,13 +15,14 @@ from swarm_persistence.engines.sql.postgres.id_locks import LockRowsStatement
 from swarm_persistence.engines.sql.postgres.insertion import (
     ArrayInsertStatement,
     ArrayPutStatement,
+    InsertDependentsStatement,
     InsertUnlessHeldStatement,
     InsertUnlessStatement,
     RestoreStatement,
     SavePartitionedStatement,
+    links_and_tasks,
 )
 from swarm_persistence.engines.sql.postgres.lower_bounds import LowerBounds
-from swarm_persistence.engines.sql.postgres.new_dependents import InsertDependentsStatement, links_and_tasks
 from swarm_persistence.engines.sql.postgres.notifications import channel_of
 from swarm_persistence.engines.sql.postgres.periods import PARTITIONABLE
 from swarm_persistence.engines.sql.postgres.row_sizes import first_part, sizes_at

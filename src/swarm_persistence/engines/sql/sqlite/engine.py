@@ -30,9 +30,9 @@ from swarm_persistence.engines.sql.sqlite import checksums, file, schema_version
 from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait, open_connection, switch_to_wal
-from swarm_persistence.engines.sql.sqlite.dropped_commits import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.failures import translate
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Writer
+from swarm_persistence.engines.sql.sqlite.log import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
 from swarm_persistence.engines.sql.sqlite.readers import Readers

@@ -8,15 +8,13 @@ from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Get, NearestCandidates
 from swarm_persistence.engines.sql.compiler import Compiler, restored_values
 from swarm_persistence.engines.sql.sqlite.alike_changes import AlikeChangesStatement, alike_change
-from swarm_persistence.engines.sql.sqlite.bulk_deletes import (
-    MANY,
-    DeleteDocumentsStatement,
-    DeleteManyDocumentsStatement,
-)
 from swarm_persistence.engines.sql.sqlite.dialect import SqliteDialect
 from swarm_persistence.engines.sql.sqlite.statements import (
+    MANY,
     BulkInsert,
     BulkInsertStatement,
+    DeleteDocumentsStatement,
+    DeleteManyDocumentsStatement,
     LargeRecordStatement,
     NoStatement,
     ProbeThenInsertStatement,
