@@ -16,7 +16,7 @@ _PACKAGE = f"{Path(swarm_persistence.__file__).parent}/"
 _WAITED_FOR = (SimpleQueue, type(threading.Lock()))
 _COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
 """Frames of their own up to Python 3.11; part of the function around them since."""
-_GENERATED = {"<codec of ": "schema/codec.py", "<copying of ": "schema/copying.py"}
+_GENERATED = {"<codec of ": "schema/codec.py", "<copying of ": "storage/core.py"}
 """The files that generate functions, by the beginnings of the names under which these are compiled."""
 
 

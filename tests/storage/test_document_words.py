@@ -1,6 +1,6 @@
 """Facts about the tokens of documents: they are stored in the indexes of words, so that they never change."""
 
-from swarm_persistence.storage.document_words import token_of, tokens_of
+from swarm_persistence.storage.document_indexes import token_of, tokens_of
 
 
 def test_a_word_of_up_to_64_characters_is_its_own_token() -> None:

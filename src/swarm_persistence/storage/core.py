@@ -5,7 +5,9 @@ import sys
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, Self, TypeVar, cast
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, NoReturn, Protocol, Self, TypeVar, cast
 
 from swarm_persistence.engines.interface import Engine, Executor
 from swarm_persistence.engines.reads import Get
@@ -13,16 +15,35 @@ from swarm_persistence.engines.steps import Change, Increment, Step
 from swarm_persistence.errors import ClosedError, TransactionError
 from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Query
-from swarm_persistence.schema.copying import copier_of
 from swarm_persistence.schema.tables import TASKS, M, Table
 from swarm_persistence.schema.values import identifier, refuse
 from swarm_persistence.storage import transactions
 from swarm_persistence.storage.feeds import Feeds
 from swarm_persistence.storage.held_transactions import GuardedEngine, HeldTransactions
-from swarm_persistence.storage.instrumentation import Instrumentation
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.scopes import Scope, find_scope, innermost_scope
 from swarm_persistence.storage.transactions import ATTEMPTS, Transaction, TransactionBlock
+
+
+class Instrumentation(Protocol):
+    """Observes a storage and the workers on it."""
+
+    def around(self, handle: Callable[[TaskModel], Awaitable[Any]], agent_id: str) -> Callable[[TaskModel], Any]:
+        """Return a handler that is observed."""
+        ...
+
+    def continuing(self, trace_parent: str) -> AbstractContextManager[None]:
+        """Return a context in which calls belong to a trace that began elsewhere, unless they have a trace already."""
+        ...
+
+    def completed(self, tasks: list[TaskModel], started_at: int) -> None:
+        """Note tasks that a write, begun at so many nanoseconds since 1970, has completed without giving them."""
+        ...
+
+    def requeued(self, task_count: int) -> None:
+        """Note tasks that were requeued: their lease has expired, or their agent is lost."""
+        ...
+
 
 T = TypeVar("T")
 
@@ -132,7 +153,7 @@ class StorageCore(NotPicklable):
         """Set all fields of the caller's object, as `_set_fields` does."""
         if innermost_scope() is not None and (scope := self._scope()) is not None:
             scope.remember(model, model.__struct_fields__)
-        copier_of(type(model))(model, stored)
+        _copier_of(type(model))(model, stored)
 
     def _set_all(self, models: Iterable[Model], field: str, value: object) -> None:
         """Set a field of many of the caller's objects, as `_set_fields` does."""
@@ -210,3 +231,13 @@ def _disable_all_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # not in a browser
     os.register_at_fork(after_in_child=_disable_all_in_child)
+
+
+@cache
+def _copier_of(model: type[Model]) -> Callable[[Any, Any], None]:
+    """Return the function that sets the fields of its first record to those of its second: faster than a loop."""
+    lines = [f"    target.{name} = source.{name}" for name in model.__struct_fields__]
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(["def copy(target, source):", *lines]), f"<copying of {model.__name__}>", "exec"), names)
+    copier: Callable[[Any, Any], None] = names["copy"]
+    return copier

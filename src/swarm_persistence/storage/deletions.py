@@ -5,19 +5,20 @@ from typing import Any
 
 import msgspec
 
-from swarm_persistence.engines.reads import Count
-from swarm_persistence.engines.steps import Delete
+from swarm_persistence.engines.reads import Aggregate, AggregateFunction, Count, Values
+from swarm_persistence.engines.steps import Delete, IfNone, LockRows, Step
 from swarm_persistence.errors import InvalidQueryError, shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Query, one_of, without_expired
-from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, PUBLIC_TABLES, SCHEDULES, TASKS, M, Table
+from swarm_persistence.schema.tables import AGENTS, DOCUMENTS, PUBLIC_TABLES, SCHEDULES, TASK_LINKS, TASKS, M, Table
 from swarm_persistence.schema.values import decode_json, identifier
 from swarm_persistence.storage.agents import step_to_delete_agent
 from swarm_persistence.storage.arguments import flag, several
 from swarm_persistence.storage.core import StorageCore
-from swarm_persistence.storage.deleted_tasks import delete_tasks
+from swarm_persistence.storage.dependencies import waiting_for
 from swarm_persistence.storage.document_lists import DocumentListVerbs
+from swarm_persistence.storage.failures import fail_dependents
 from swarm_persistence.storage.passes import SPAN, UNBOUNDED, batches_of_ids
 from swarm_persistence.storage.readable import readable_values
 
@@ -135,3 +136,41 @@ async def delete_rows(
     if table is AGENTS:
         return sum(await core._executor().write([step_to_delete_agent(id, conditions) for id in ids]))
     return int(await core._write_one(Delete(Query(table, (one_of("id", ids), *conditions)))))
+
+
+_COUNT = (AggregateFunction("count"),)
+
+
+async def delete_task(core: StorageCore, id: str) -> None:
+    """Delete a task, if it is stored; the tasks that wait for it fail as if it had been cancelled."""
+    await delete_tasks(core, [identifier(id, TASKS.id_field)])
+
+
+async def delete_tasks(core: StorageCore, ids: Sequence[str], conditions: Sequence[Condition] = ()) -> int:
+    """Delete those of these tasks that match the conditions, atomically, and return how many.
+
+    The tasks that wait for one of them, and are not among them, fail as if it had been cancelled.
+    """
+    lock = LockRows(TASKS, exclusive=tuple(ids))
+    tasks, links = Query(TASKS, (one_of("id", ids), *conditions)), Query(TASK_LINKS, (one_of("task_id", ids),))
+    # Only links of deleted tasks are deleted: with conditions, that takes a read of the tasks.
+    steps: tuple[Step, ...] = (Delete(tasks), Delete(links))
+    plain = IfNone(links, (Delete(tasks),)) if conditions else None
+    _, results = await core._executor().write([lock, IfNone(waiting_for(ids), steps if plain is None else (plain,))])
+    first = None if results is None else results[0]
+    if first is not None:
+        return int(first[0] if plain is not None else first)
+
+    async def delete() -> int:
+        executor = core._executor()
+        await executor.write([lock])
+        found = [str(row[0]) for row in await executor.read(Values(tasks, ("id",)))]
+        if not found:
+            return 0
+        those, theirs = Query(TASKS, (one_of("id", found),)), Query(TASK_LINKS, (one_of("task_id", found),))
+        await executor.write([Delete(those), Delete(theirs)])
+        for id, _ in await executor.read(Aggregate(waiting_for(found), ("dependency_id",), _COUNT)):
+            await fail_dependents(executor, str(id), "was deleted")
+        return len(found)
+
+    return await core._as_one(delete)

@@ -1,20 +1,21 @@
 """The verbs for indexes of documents' words, on engines that have them, and what a search needs of an index."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from swarm_persistence.engines.following import spans_of
 from swarm_persistence.engines.interface import FeedPosition
 from swarm_persistence.engines.reads import Values, WordIndexes, WordMatches
 from swarm_persistence.engines.steps import IndexWords, KeepWordIndex
-from swarm_persistence.models.collections import collection_of
+from swarm_persistence.models.collections import collection_of, collection_text
 from swarm_persistence.query.collections import collection_argument, collections_below
 from swarm_persistence.query.query import Condition, Order, Query
 from swarm_persistence.schema.tables import CHANGE_NUMBER, DOCUMENTS, SEQUENCE
-from swarm_persistence.schema.values import LARGEST_INTEGER
+from swarm_persistence.schema.values import LARGEST_INTEGER, decode_json
 from swarm_persistence.storage.document_lists import DocumentListVerbs
-from swarm_persistence.storage.document_words import place_of, token_of, tokens_of, words_in
 
 _PAGE = 100
 """Documents indexed per write."""
@@ -125,3 +126,59 @@ class DocumentIndexVerbs(DocumentListVerbs):
         query: Query[Any] = Query(DOCUMENTS, conditions, (Order(SEQUENCE),), _PAGE)
         rows: list[Any] = await self._executor().read(Values(query, (SEQUENCE,)))
         return [row[0] for row in rows]
+
+
+_WORD = re.compile(r"\w+")
+_LONGEST = 64
+"""The most characters of a word that is indexed as it is; PostgreSQL's indexes refuse long ones."""
+
+
+def words_of(each: str) -> list[str]:
+    """Return the words of a text, without regard to case."""
+    return _WORD.findall(each.casefold())
+
+
+def words_in(value: Any) -> Iterator[str]:
+    """Yield the words of all texts within a stored JSON value."""
+    for each in _texts_in(decode_json(value)):
+        yield from words_of(each)
+
+
+def may_have(value: str, words: Iterable[str]) -> bool:
+    """Tell whether a stored JSON value may have all words; far cheaper than finding its words."""
+    folded = value.casefold()
+    # A character of a word may be escaped in JSON that another program has written.
+    return "\\u" in folded or all(word in folded for word in words)
+
+
+def tokens_of(words: Iterable[str], collection: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tokens of a document's words, and of the collections that it lies in or below."""
+    places = (place_of(collection_text(collection[:parts])) for parts in range(1, len(collection) + 1))
+    return (*dict.fromkeys(token_of(word) for word in words), *places)
+
+
+def token_of(word: str) -> str:
+    """Return the token of a word: the word, or a digest of a long one. Different words may have one token."""
+    return word if len(word) <= _LONGEST else _digest("_w", word)
+
+
+def place_of(collection: str) -> str:
+    """Return the token of all documents at and below a collection."""
+    return _digest("_c", collection)
+
+
+def _digest(prefix: str, value: str) -> str:
+    return prefix + blake2b(value.encode(), digest_size=12).hexdigest()
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts within a JSON value, without recursion: it may be nested deeply."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, list):
+            left += each
+        elif isinstance(each, dict):
+            left += each.values()

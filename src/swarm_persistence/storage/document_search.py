@@ -18,9 +18,8 @@ from swarm_persistence.query.query import Condition, Order, Query, one_of
 from swarm_persistence.schema.tables import DOCUMENTS, SEQUENCE
 from swarm_persistence.schema.values import numbers_of, text, vector
 from swarm_persistence.storage.arguments import flag
-from swarm_persistence.storage.document_indexes import DocumentIndexVerbs
+from swarm_persistence.storage.document_indexes import DocumentIndexVerbs, may_have, words_in, words_of
 from swarm_persistence.storage.document_ranges import IS_UNEXPIRED
-from swarm_persistence.storage.document_words import may_have, words_in, words_of
 
 _PAGE = 200
 _SATURATION, _LENGTH_WEIGHT = 1.2, 0.75

@@ -17,7 +17,15 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.prepared import BoundSteps, PreparedWrite
 from swarm_persistence.engines.reads import Count, Values
 from swarm_persistence.engines.steps import Change, Claim, IfChanged, IfNone, LockRows, Step, Update
-from swarm_persistence.errors import LeaseLostError, NotFoundError, OutcomeUnknownError, StorageError, UnreadableError
+from swarm_persistence.errors import (
+    InvalidQueryError,
+    LeaseLostError,
+    NotFoundError,
+    OutcomeUnknownError,
+    StorageError,
+    UnreadableError,
+    shown,
+)
 from swarm_persistence.models import ClaimOutcome, TaskModel, TaskStatus
 from swarm_persistence.query.builder import bound
 from swarm_persistence.query.query import Condition, FromNow, Query, one_of
@@ -37,7 +45,7 @@ LONGEST_RETRY_SECONDS = 300.0
 
 
 class LeaseVerbs(ClaimVerbs):
-    """Held claims: extend, complete, fail, release; and cancel, which needs no claim.
+    """Held claims: extend, report progress, complete, fail, release; and cancel, which needs no claim.
 
     Pass the copy that the claim returned, or one that was read since; it is updated in place. Each verb raises
     `LeaseLostError`, and writes nothing, if the claim is over: the task was given back, taken over by another agent,
@@ -105,6 +113,19 @@ class LeaseVerbs(ClaimVerbs):
             stored = await self._held(task)
             copy.retry_count, copy.max_retries = stored.retry_count, stored.max_retries
         self._refresh(task, records[0])
+
+    async def report_progress(self, task: TaskModel, progress: float, text: str | None = None) -> None:
+        """Set the `progress` of a claimed task, from 0 to 1, and its text; it stays once the task has ended.
+
+        It is cleared when the task is given back or retried. Pass the copy that the claim returned; it is updated in
+        place.
+
+        Raises:
+            LeaseLostError: this claim of the task is over; nothing was written.
+            InvalidQueryError: the progress is not a number from 0 to 1.
+
+        """
+        await self._change_held(task, _progressed, *progress_of(progress, text))
 
     async def release_task(self, task: TaskModel, *, retry_in: float | timedelta = 0.0) -> None:
         """Release the claim: the task is pending again, after `retry_in` seconds, and no retry is counted."""
@@ -269,3 +290,15 @@ def retried(outcome: ClaimOutcome, error: str, delay: float, retry_count: int) -
     """Return the changes that retry a task after a delay in seconds."""
     changes = releasing(outcome, FromNow(delay) if delay else None, error)
     return {**changes, "error": error, "retry_count": retry_count}
+
+
+def progress_of(progress: Any, progress_text: Any) -> tuple[float, str | None]:
+    """Return a progress and its text, checked."""
+    if isinstance(progress, bool) or not isinstance(progress, int | float) or not 0 <= progress <= 1:
+        raise InvalidQueryError(f"progress is {shown(progress)}, expected a number from 0 to 1")
+    return float(progress), None if progress_text is None else text(progress_text, "task.progress_text")
+
+
+@PreparedWrite
+def _progressed(id: str, agent_id: str, number: int, progress: float, text: str | None) -> list[Step]:
+    return [_change_of(id, agent_id, number, {"progress": progress, "progress_text": text, **TOUCHED})]

@@ -12,7 +12,7 @@ from swarm_persistence.query.query import Condition, Query, unexpired, without_e
 from swarm_persistence.schema.tables import SEQUENCE, M, table_of
 from swarm_persistence.storage.agents import steps_to_delete_agent
 from swarm_persistence.storage.core import StorageCore, by_id
-from swarm_persistence.storage.deleted_tasks import delete_task
+from swarm_persistence.storage.deletions import delete_task
 from swarm_persistence.storage.pickling import NotPicklable
 from swarm_persistence.storage.rewriting import save, update
 

@@ -22,11 +22,11 @@ from swarm_persistence.storage.dependencies import (
 )
 from swarm_persistence.storage.linked_tasks import (
     fail_dependents_of_any,
+    may_be_linked,
     show_failures,
     write_among_others,
     write_unless_awaited,
 )
-from swarm_persistence.storage.new_tasks import may_be_linked
 from swarm_persistence.storage.schedule_times import plan
 
 

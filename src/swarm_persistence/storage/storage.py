@@ -26,7 +26,6 @@ from swarm_persistence.storage.messages import MessageVerbs
 from swarm_persistence.storage.metrics import MetricVerbs
 from swarm_persistence.storage.modifying import RetryVerbs, modify
 from swarm_persistence.storage.overview import OverviewVerbs
-from swarm_persistence.storage.progress import ProgressVerbs
 from swarm_persistence.storage.pruning import PruningVerbs
 from swarm_persistence.storage.recovery import RecoveryVerbs
 from swarm_persistence.storage.repository import Repository
@@ -45,7 +44,6 @@ class Storage(
     RecoveryVerbs,
     CompletionVerbs,
     RetryVerbs,
-    ProgressVerbs,
     ApprovalVerbs,
     LimitVerbs,
     DependencyVerbs,

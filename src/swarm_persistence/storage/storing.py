@@ -15,13 +15,14 @@ from swarm_persistence.schema.values import accept_texts, text
 from swarm_persistence.storage.core import StorageCore, id_of
 from swarm_persistence.storage.dependencies import lock_to_link
 from swarm_persistence.storage.documents import id_of as document_id_of
-from swarm_persistence.storage.linked_tasks import write_among_others, write_unless_awaited
-from swarm_persistence.storage.new_tasks import (
+from swarm_persistence.storage.linked_tasks import (
     is_plain_task,
     linked_among,
     may_close_cycle,
     places_of_duplicates,
     steps_to_store,
+    write_among_others,
+    write_unless_awaited,
 )
 from swarm_persistence.storage.schedule_times import plan
 from swarm_persistence.storage.scopes import Scope, innermost_scope

@@ -8,7 +8,7 @@ import msgspec
 from swarm_persistence.errors import ClosedError, LeaseLostError, StorageError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.progress import progress_of
+from swarm_persistence.storage.leases import progress_of
 from swarm_persistence.worker.logs import task_log
 
 REPORT_PAUSE_SECONDS = 1.0

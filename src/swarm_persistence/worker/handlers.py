@@ -13,7 +13,7 @@ from swarm_persistence.errors import InvalidQueryError
 from swarm_persistence.models import AgentModel, TaskModel
 from swarm_persistence.schema.values import text
 from swarm_persistence.storage import Storage
-from swarm_persistence.storage.progress import progress_of
+from swarm_persistence.storage.leases import progress_of
 from swarm_persistence.worker.handler_control import HandlerCancelled, HandlerControl
 from swarm_persistence.worker.threads import HandlerThreads
 

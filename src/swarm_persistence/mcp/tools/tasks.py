@@ -27,7 +27,7 @@ from swarm_persistence.mcp.tools.parameters import (
     TaskId,
 )
 from swarm_persistence.query.filters import query_where
-from swarm_persistence.storage.remote_claims import claim_or_requeue, task_as_claimed
+from swarm_persistence.storage.interventions import claim_or_requeue, task_as_claimed
 
 _LEASE = 300.0
 """Longer than the default: a language model takes longer for a step than a program."""

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from swarm_persistence import ConflictError, Storage, TaskModel
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS
-from swarm_persistence.storage.remote_claims import claim_or_requeue
+from swarm_persistence.storage.interventions import claim_or_requeue
 from swarm_persistence.web.answers import answer, record_answer
 from swarm_persistence.web.api.records import existing
 from swarm_persistence.web.dependencies import (

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from swarm_persistence import Storage, TaskModel
 from swarm_persistence.storage import interventions
 from swarm_persistence.storage.claim_requests import LEASE_SECONDS
-from swarm_persistence.storage.remote_claims import task_as_claimed
+from swarm_persistence.storage.interventions import task_as_claimed
 from swarm_persistence.web.dependencies import Idempotent, InjectedStorage, RecordId
 from swarm_persistence.web.idempotency import IdempotentRequest
 
