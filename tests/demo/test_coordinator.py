@@ -27,7 +27,6 @@ from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR,
     COORDINATOR_ID,
-    FAILURE,
     FINDING,
     RUN_STOPPED,
     WORKER,
@@ -85,8 +84,6 @@ async def test_a_failed_task_is_tried_anew_by_the_next_run(storage: Storage) -> 
     task = make_plan(MODULES).tasks[0]
     task.status, task.error, task.retry_count = TaskStatus.FAILED, "KeyError: 'module'", 3
     await storage.store_task(task)
-    failure = MessageModel.new("worker", COORDINATOR_ID, FAILURE, {"task_id": task.id, "error": task.error})
-    await storage.store_message(failure)
     await coordinator_of(storage, make_plan(MODULES)).prepare()
     stored = await storage.get_task(task.id)
     assert stored is not None

@@ -1,5 +1,6 @@
 """The check must find every kind of mistake."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -61,12 +62,11 @@ async def done(storage: Storage, modules: list[Module]) -> Done:
 
     coordinator = Coordinator(storage, plan, Fleet("unused"), stopping, stop_when_done)
     await coordinator.prepare()
-    worker = DemoWorker(storage, AgentModel.new("worker-1", WORKER), stopping)
-    while not coordinator.is_finished:
-        task = await worker._start_next_task()
-        assert task is not None
-        await worker._do(task)
-        await coordinator._read_messages()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(DemoWorker(storage, AgentModel.new("worker-1", WORKER), stopping).run())
+        while not coordinator.is_finished:
+            await asyncio.sleep(0.01)
+            await coordinator._read_messages()
     counted = count_plainly(modules, lambda _done: True)
     assert counted is not None
     return Done(plan, await read_records(storage, plan), counted)

@@ -15,7 +15,6 @@ from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.vocabulary import (
     COORDINATOR,
     COORDINATOR_ID,
-    FAILURE,
     FINDING,
     RUN_COMPLETED,
     RUN_STARTED,
@@ -123,7 +122,7 @@ class Coordinator:
             raise DemoError("another demo has just started on this database; pass another --database") from error
 
     async def _store_plan(self) -> None:
-        stored = {task.id: task for task in await self._stored_tasks()}
+        stored = {task.id: task for task in await self._storage.repository(TaskModel).query(_of_demo())}
         missing = [task for task in self._plan.tasks if task.id not in stored]
         dependencies_first = sorted(stored.values(), key=lambda task: TASK_TYPES.index(task.task_type))
         async with self._storage.transaction():
@@ -164,9 +163,8 @@ class Coordinator:
         beaten = looked = now()
         while not self.is_finished and not self._stopping.is_requested:
             await self._stopping.wait(_POLL_SECONDS)
-            failures = await self._read_messages()
-            if failures:
-                raise DemoError(f"a task failed for good ({failures[0]['task_type']}): {failures[0]['error']}")
+            await self._read_messages()
+            await self._check_for_failed_tasks()
             if self._kill_target is not None and self.killed is None:
                 await self._kill_holder(self._kill_target)
             for worker in self._fleet.take_ended():
@@ -207,14 +205,21 @@ class Coordinator:
             }
             await self._store_event(WORKER_KILLED, told)
 
-    async def _read_messages(self) -> list[Any]:
-        """Read the unread messages, mark them as read, and return the failures of this plan."""
+    async def _read_messages(self) -> None:
+        """Read the unread messages, and mark them as read."""
         messages = await self._storage.get_unread_messages(COORDINATOR_ID)
-        told = [message for message in messages if message.content["task_id"] in self._plan.ids]
-        self._completed |= {message.content["task_id"] for message in told if message.message_type == FINDING}
+        finished = {message.content["task_id"] for message in messages if message.message_type == FINDING}
+        self._completed |= finished & self._plan.ids
         await asyncio.gather(*(self._storage.mark_message_read(message.id) for message in messages))
         self._on_progress(self.completed)
-        return [message.content for message in told if message.message_type == FAILURE]
+
+    async def _check_for_failed_tasks(self) -> None:
+        of_failed = _of_demo().where_eq("status", TaskStatus.FAILED)
+        failed = {task.id: task for task in await self._storage.repository(TaskModel).query(of_failed)}
+        # The dependents of a failed task, which come later in the plan, have failed with it.
+        cause = next((failed[task.id] for task in self._plan.tasks if task.id in failed), None)
+        if cause is not None:
+            raise DemoError(f"a task failed for good ({cause.task_type}): {cause.error}")
 
     async def _release_tasks_of_dead_workers(self) -> None:
         """Release the tasks of workers that died in an earlier run."""
@@ -231,10 +236,9 @@ class Coordinator:
             await self._storage.delete_agent(agent_id)
             await self._store_event(WORKER_LOST, {"worker": agent_id, "reason": reason})
 
-    async def _stored_tasks(self) -> list[TaskModel]:
-        return await self._storage.repository(TaskModel).query(
-            QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)
-        )
-
     async def _store_event(self, event_type: str, data: dict[str, Any]) -> None:
         await self._storage.store_event(EventModel.new(event_type, data).with_agent(COORDINATOR_ID))
+
+
+def _of_demo() -> QueryBuilder[TaskModel]:
+    return QueryBuilder(TaskModel).where_in("task_type", TASK_TYPES)

@@ -26,9 +26,12 @@ class KillTarget(msgspec.Struct, frozen=True):
         return any(event.data["run"] == self.run for event in await storage.get_events_by_type(WORKER_KILLED, 1))
 
     async def holder(self, storage: Storage) -> str | None:
-        """Return the agent that holds the task and has stored the event of its start, if there is one."""
+        """Return the agent that has started the task, and holds no other: it gives back what it has claimed ahead."""
         task = await storage.get_task(self.task_id)
-        if task is None or task.assigned_to is None or task.status not in HELD:
+        if task is None or task.assigned_to is None:
+            return None
+        tasks = await storage.get_tasks_by_agent(task.assigned_to)
+        if [each.id for each in tasks if each.status in HELD] != [task.id]:
             return None
         latest = await storage.get_events_by_agent(task.assigned_to, _LATEST_EVENTS)
         has_started = any(each.event_type == TASK_STARTED and each.data["task_id"] == task.id for each in latest)

@@ -26,5 +26,4 @@ TASK_COMPLETED = "task_completed"
 TASK_FAILED = "task_failed"
 
 FINDING = "finding"
-FAILURE = "failure"
 DURATION = "duration_ms"
