@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from swarm_persistence import TaskModel, TaskStatus
-from swarm_persistence.worker import lost_answers
+from swarm_persistence.worker.recording import Outcome, found_completed, found_failed, found_released
 from swarm_persistence_conformance.records import a_task
 
 COMPLETED, FAILED, PENDING = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.PENDING
@@ -28,7 +28,7 @@ def a_claim(**fields: Any) -> TaskModel:
     ],
 )
 def test_a_completed_task_is_this_claims_if_agent_and_number_are(stored: dict[str, Any], is_ours: bool) -> None:
-    assert lost_answers.is_completed(a_claim(**stored), a_claim()) is is_ours
+    assert found_completed(a_claim(), a_claim(**stored)) is (Outcome.COMPLETED if is_ours else None)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_completed_task_is_this_claims_if_agent_and_number_are(stored: dict[st
     ],
 )
 def test_a_failed_task_is_this_claims_if_its_error_is_too(stored: dict[str, Any], is_ours: bool) -> None:
-    assert lost_answers.is_failed(a_claim(**stored), a_claim(), "broken") is is_ours
+    assert found_failed(a_claim(), "broken", a_claim(**stored)) is (Outcome.FAILED if is_ours else None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_failed_task_is_this_claims_if_its_error_is_too(stored: dict[str, Any]
     ],
 )
 def test_a_retry_is_this_claims_if_it_was_counted_with_its_error(stored: dict[str, Any], is_ours: bool) -> None:
-    assert lost_answers.is_retried(a_claim(**stored), a_claim(), "broken") is is_ours
+    assert found_failed(a_claim(), "broken", a_claim(**stored)) is (Outcome.RETRIED if is_ours else None)
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_a_retry_is_this_claims_if_it_was_counted_with_its_error(stored: dict[st
     ],
 )
 def test_a_release_is_this_claims_if_nothing_was_counted_since(stored: dict[str, Any], is_ours: bool) -> None:
-    assert lost_answers.is_released(a_claim(**stored), a_claim()) is is_ours
+    assert found_released(a_claim(), a_claim(**stored)) is (Outcome.GIVEN_BACK if is_ours else None)

@@ -7,7 +7,7 @@ import pytest
 
 from swarm_persistence import EventModel, InvalidQueryError, Storage, TaskModel
 from swarm_persistence.testing import ManualClock, use_clock
-from swarm_persistence.worker.retention import prune_if_due
+from swarm_persistence.worker.background_jobs import prune_if_due
 from swarm_persistence_conformance.records import a_task
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS
 from worker.workers import a_worker

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from swarm_persistence.backoff import Backoff
@@ -21,7 +22,6 @@ from swarm_persistence.errors import (
 from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.storage import Storage
-from swarm_persistence.worker import lost_answers
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.retry_policies import Failure
 
@@ -75,23 +75,23 @@ class Recorder:
     async def complete(self, result: Any, *, may_be_stored: bool = False) -> Outcome:
         """Complete the task; an earlier write, whose outcome is unknown, may have done that."""
         return await self._write_with_retries(
-            lambda: self._complete(result), self._found_completed, may_be_stored=may_be_stored
+            lambda: self._complete(result), partial(found_completed, self._task), may_be_stored=may_be_stored
         )
 
     async def fail(self, failure: Failure) -> Outcome:
         """Fail the task, which is then retried or has failed for good."""
         return await self._write_with_retries(
-            lambda: self._record_failure(failure), lambda stored: self._found_failed(stored, failure.error)
+            lambda: self._record_failure(failure), partial(found_failed, self._task, failure.error)
         )
 
     async def snooze(self, seconds: float) -> Outcome:
         """Release the claim; the task is ready again after this number of seconds."""
-        outcome = await self._write_with_retries(lambda: self._release(seconds), self._found_released)
+        outcome = await self._write_with_retries(lambda: self._release(seconds), partial(found_released, self._task))
         return Outcome.SNOOZED if outcome is Outcome.GIVEN_BACK else outcome
 
     async def release(self) -> Outcome:
         """Release the claim."""
-        return await self._write_with_retries(self._release, self._found_released)
+        return await self._write_with_retries(self._release, partial(found_released, self._task))
 
     async def _complete(self, result: Any) -> Outcome:
         try:
@@ -171,23 +171,38 @@ class Recorder:
                 raise
             return outcome
 
-    def _found_completed(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.COMPLETED if lost_answers.is_completed(stored, self._task) else None
-
-    def _found_failed(self, stored: TaskModel, error: str) -> Outcome | None:
-        if lost_answers.is_failed(stored, self._task, error):
-            return Outcome.FAILED
-        return Outcome.RETRIED if lost_answers.is_retried(stored, self._task, error) else None
-
-    def _found_released(self, stored: TaskModel) -> Outcome | None:
-        return Outcome.GIVEN_BACK if lost_answers.is_released(stored, self._task) else None
-
     async def _pause(self, seconds: float) -> None:
         giving_up = asyncio.create_task(self._given_up.wait())
         try:
             await asyncio.wait((giving_up,), timeout=seconds)
         finally:
             giving_up.cancel()
+
+
+def found_completed(claimed: TaskModel, stored: TaskModel) -> Outcome | None:
+    """Tell from the stored task whether this claim has completed it."""
+    is_ours = stored.status is TaskStatus.COMPLETED and _is_of_claim(stored, claimed)
+    return Outcome.COMPLETED if is_ours else None
+
+
+def found_failed(claimed: TaskModel, error: str, stored: TaskModel) -> Outcome | None:
+    """Tell from the stored task whether this claim has failed it for good, or for a retry, which may be over by now."""
+    if stored.error != error:
+        return None
+    if stored.status is TaskStatus.FAILED and _is_of_claim(stored, claimed):
+        return Outcome.FAILED
+    return Outcome.RETRIED if stored.retry_count > claimed.retry_count else None
+
+
+def found_released(claimed: TaskModel, stored: TaskModel) -> Outcome | None:
+    """Tell from the stored task whether this claim has released it, and no other claim has taken it since."""
+    counters = (stored.claim_count, stored.retry_count)
+    is_ours = stored.status is TaskStatus.PENDING and counters == (claimed.claim_count, claimed.retry_count)
+    return Outcome.GIVEN_BACK if is_ours else None
+
+
+def _is_of_claim(stored: TaskModel, claimed: TaskModel) -> bool:
+    return (stored.assigned_to, stored.claim_count) == (claimed.assigned_to, claimed.claim_count)
 
 
 def name_of(task: TaskModel) -> str:

@@ -23,13 +23,11 @@ from swarm_persistence.worker.claim_waits import ClaimWaits
 from swarm_persistence.worker.claimed_ahead import ClaimedAhead
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
-from swarm_persistence.worker.lost_claims import LostClaimWatcher
 from swarm_persistence.worker.pending_releases import PendingReleases, release_once
 from swarm_persistence.worker.recording import Outcome, not_written
 from swarm_persistence.worker.registration import Registration
-from swarm_persistence.worker.run_timer import RunTimer
 from swarm_persistence.worker.settings import WorkerSettings
-from swarm_persistence.worker.task_runs import TaskRun
+from swarm_persistence.worker.task_runs import RunTimer, TaskRun
 from swarm_persistence.worker.threads import HandlerThreads
 from swarm_persistence.worker.writes_in_flight import UNANSWERED_SECONDS, WritesInFlight
 
@@ -70,8 +68,9 @@ class WorkerRun:
         self._ahead_timer: asyncio.TimerHandle | None = None
         self._pending_releases = PendingReleases(storage, self._fail, self._changed.set)
         self._timer = RunTimer(lambda: self._running)
-        self._lost_claims = LostClaimWatcher(storage, self._claimed_tasks, self._lost)
-        self._jobs = BackgroundJobs(storage, agent.id, settings, self._fail)
+        self._jobs = BackgroundJobs(
+            storage, agent.id, settings, self._fail, claimed_tasks=self._claimed_tasks, lost=self._lost
+        )
         self._failure: Exception | None = None
         self._writes = WritesInFlight(agent.id, self._fail, self._changed.set)
         self._has_given_up = False
@@ -119,7 +118,7 @@ class WorkerRun:
 
     async def work(self) -> None:
         """Work until the stop; raise the error that has ended the work before."""
-        self._jobs.start(self._registration.send_heartbeat, self._lost_claims.check)
+        self._jobs.start(self._registration.send_heartbeat)
         guard = LoopGuard(
             self._storage,
             self._agent.id,
@@ -139,7 +138,6 @@ class WorkerRun:
                     timer.cancel()
             self._timer.close()
             self._ready_tasks.close()
-            self._lost_claims.close()
             self._threads.close()
             ending: list[Awaitable[Any]] = [*self._jobs.cancel(), *self._writes.cancel(), *self._claim_waits.cancel()]
             ending += [run.stop() for run in {**self._running, **self._unsettled}]
