@@ -154,8 +154,8 @@ class Elapsed(NamedTuple):
 class AggregateFunction(NamedTuple):
     """An aggregate function over a group of rows; nulls are ignored. `count` counts rows and takes no field.
 
-    `percentile` computes `query.percentiles` for the `fraction`, which the other functions do not have. It alone takes
-    a time that has elapsed.
+    `percentile` computes `semantics.percentile_of` for the `fraction`, which the other functions do not have. It alone
+    takes a time that has elapsed.
     """
 
     name: Literal["count", "avg", "min", "max", "sum", "percentile"]

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
-from swarm_persistence.query.json_tests import JsonTest
-from swarm_persistence.query.json_text import json_condition, json_values
+from swarm_persistence.query.json_tests import JsonTest, json_condition, json_values
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, Subquery, pair_of
 from swarm_persistence.schema.tables import CHANGE_NUMBER, SEQUENCE, Column, Table
 from swarm_persistence.schema.values import ColumnValue

@@ -2,7 +2,7 @@
 
 import threading
 
-from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
+from swarm_persistence.engines.rows.memory.write_queue import DeferredLock
 
 
 def test_an_action_runs_at_once_if_nobody_is_inside() -> None:

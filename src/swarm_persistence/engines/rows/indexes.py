@@ -1,12 +1,11 @@
 """An index of rows: the entry of a row, and the range of entries on an access path."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from swarm_persistence.engines.rows.key_ranges import key_range
-from swarm_persistence.engines.rows.planner import AccessPath, IndexColumn, columns_of
+from swarm_persistence.engines.rows.planner import AccessPath, Bound, IndexColumn, columns_of
 from swarm_persistence.engines.rows.sorted_entries import HIGHEST, Entry, SortedEntries
 from swarm_persistence.query.query import Order, pair_of
 from swarm_persistence.query.semantics import compiled_key, key_text
@@ -123,3 +122,31 @@ def _encoder(table: Table[Any], column: IndexColumn) -> Callable[[Any], Entry]:
     if "|" in column.field:
         return lambda pair: (tuple(sorted(pair)),)
     return compiled_key([key_text(table, Order(*column), "row")])
+
+
+K = TypeVar("K", tuple[Any, ...], str)
+
+
+def key_range(
+    path: AccessPath, encoders: Sequence[Callable[[Any], K]], directions: Sequence[bool], highest: K
+) -> tuple[K | None, K | None]:
+    """Return the first key on the path, and the first one after it; `None` is unbounded.
+
+    There is an encoder and a direction for each column of the index. `highest` sorts after every continuation of a key.
+    """
+    prefix = highest[:0]
+    for encode, value in zip(encoders, path.equal, strict=False):
+        prefix += encode(value)
+    place = len(path.equal)
+
+    def end(bound: Bound, *, is_after: bool) -> K:
+        key = prefix + encoders[place](bound.value)
+        return key + highest if is_after else key
+
+    low, high = path.lower, path.upper
+    if place < len(directions) and directions[place]:
+        low, high = high, low
+    start = (prefix or None) if low is None else end(low, is_after=not low.is_inclusive)
+    if high is not None:
+        return start, end(high, is_after=high.is_inclusive)
+    return start, prefix + highest if prefix else None

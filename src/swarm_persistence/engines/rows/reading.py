@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,12 +41,12 @@ from swarm_persistence.engines.rows.evaluator import (
     steps_above,
 )
 from swarm_persistence.engines.rows.row_source import RowSource
-from swarm_persistence.query.percentiles import percentile_of
 from swarm_persistence.query.query import Condition, Order
-from swarm_persistence.query.semantics import order_key
+from swarm_persistence.query.semantics import order_key, percentile_of
 from swarm_persistence.schema.codec import Row, codec_of
 from swarm_persistence.schema.tables import Kind, M, Table
 
+T = TypeVar("T")
 SourceOf = Callable[[Table[Any]], RowSource]
 
 
@@ -56,10 +56,11 @@ def evaluate(read: Read[Any], source_of: SourceOf) -> Any:
     return _EVALUATE[type(read)](read, source_of)
 
 
-def finish(read: Read[Any], found: Any) -> Any:
+def finish(read: Read[T], found: Any) -> T:
     """Return the result of a read. Rows do not change, so this needs no lock."""
     finish_read = _FINISH.get(type(read))
-    return found if finish_read is None else finish_read(read, found)
+    result: T = found if finish_read is None else finish_read(read, found)
+    return result
 
 
 def _get(read: Get[Any], source_of: SourceOf) -> Row | None:

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from swarm_persistence.engines.rows.indexes import limited
-from swarm_persistence.engines.rows.key_ranges import key_range
+from swarm_persistence.engines.rows.indexes import key_range, limited
 from swarm_persistence.engines.rows.planner import AccessPath, IndexColumn, columns_of
 from swarm_persistence.query.query import pair_of
 from swarm_persistence.query.semantics import may_be_null

@@ -64,8 +64,7 @@ class IndexedDbSession(RowSession):
         return results
 
     async def read(self, read: Read[T]) -> T:
-        result: T = finish(read, await self._run(lambda: evaluate(read, self._overlays.table)))
-        return result
+        return finish(read, await self._run(lambda: evaluate(read, self._overlays.table)))
 
     async def numbers(self) -> Mapping[str, int]:
         """Return the highest sequence number that each table has assigned."""

@@ -12,8 +12,7 @@ from swarm_persistence.engines.interface import MigrationStatus, PoolStatus
 from swarm_persistence.engines.lines import LineBackupEngine
 from swarm_persistence.engines.reads import Read
 from swarm_persistence.engines.rows.changes import Changes, CompiledStep
-from swarm_persistence.engines.rows.memory.deferred_lock import DeferredLock
-from swarm_persistence.engines.rows.memory.write_queue import WriteQueue
+from swarm_persistence.engines.rows.memory.write_queue import DeferredLock, WriteQueue
 from swarm_persistence.engines.rows.overlays import Overlays
 from swarm_persistence.engines.rows.reading import evaluate, finish
 from swarm_persistence.engines.rows.sessions import RowSession
@@ -66,8 +65,7 @@ class MemorySession(RowSession):
         with self._lock:
             self._require_open()
             found = evaluate(read, self._overlays.table)
-        result: T = finish(read, found)
-        return result
+        return finish(read, found)
 
     async def commit(self) -> None:
         with self._lock:
@@ -88,8 +86,7 @@ class MemorySnapshot:
         self._tables: Mapping[str, RowTable] | None = {name: table.copy() for name, table in tables.items()}
 
     async def read(self, read: Read[T]) -> T:
-        result: T = finish(read, evaluate(read, self._table))
-        return result
+        return finish(read, evaluate(read, self._table))
 
     async def numbers(self) -> Mapping[str, int]:
         return {name: table.last_sequence for name, table in self._used().items()}
@@ -166,8 +163,7 @@ class MemoryEngine(FollowingEngine, LineBackupEngine):
             found = evaluate(read, self._table)
         if next(self._calls) % _CALLS_PER_PAUSE == 0:
             await self._pause()
-        result: T = finish(read, found)
-        return result
+        return finish(read, found)
 
     async def snapshot(self) -> MemorySnapshot:
         with self._lock:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.connection import Connection
-from swarm_persistence.engines.sql.postgres.violations import refused
+from swarm_persistence.engines.sql.postgres.failures import refused
 from swarm_persistence.engines.sql.statements import (
     CountStatement,
     Exchange,

@@ -8,11 +8,10 @@ from typing import Any, Self
 import asyncpg
 
 from swarm_persistence.engines.sql.postgres.compiler import Numbering, PostgresCompiler
-from swarm_persistence.engines.sql.postgres.failures import conflict
+from swarm_persistence.engines.sql.postgres.failures import conflict, constraint_of, index_of, overtaken, refused
 from swarm_persistence.engines.sql.postgres.given_values import arrays_of, short_arrays_of
 from swarm_persistence.engines.sql.postgres.row_sizes import first_part, parts_of, sizes_at
 from swarm_persistence.engines.sql.postgres.statements import Values
-from swarm_persistence.engines.sql.postgres.violations import constraint_of, index_of, overtaken, refused
 from swarm_persistence.engines.sql.statements import (
     MOST_BYTES_IN_LOOP,
     Exchange,

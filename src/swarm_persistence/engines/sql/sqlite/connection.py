@@ -13,10 +13,9 @@ from swarm_persistence.clock import now_in_microseconds
 from swarm_persistence.engines.sql.sqlite import checksums, vectors
 from swarm_persistence.engines.sql.sqlite.access import Access, connect
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence.query.json_tests import JsonTest, json_predicate
-from swarm_persistence.query.json_text import PASSES_JSON
-from swarm_persistence.query.percentiles import percentile_of
+from swarm_persistence.query.json_tests import PASSES_JSON, JsonTest, json_predicate
 from swarm_persistence.query.query import FromNow
+from swarm_persistence.query.semantics import percentile_of
 from swarm_persistence.schema.values import decode_json
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
