@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from swarm_persistence.engines.reads import Count
 from swarm_persistence.engines.steps import Claim
-from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.query import Query
 from swarm_persistence.schema.tables import TASKS
@@ -63,9 +63,7 @@ class ApprovalVerbs(LeaseVerbs):
             pending = Query(TASKS, (*query.conditions, IS_PENDING), limit=1)
             claimed = await self._claim_in_transaction([Claim(pending, claimed_by(decider, None))])
             if not claimed:
-                stored = await self._get(TASKS, id)
-                if stored is None:
-                    raise NotFoundError(f"task {id!r}")
+                stored = await self._existing(TASKS, id)
                 raise ConflictError(f"task {id!r} is {stored.status}; only a pending task can be approved or rejected")
             (task,) = claimed
             if not await self._executor().read(Count(Query(TASKS, (*query.conditions, IS_MET)))):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol, Self, TypeVar, cast
 from swarm_persistence.engines.interface import Engine, Executor
 from swarm_persistence.engines.reads import Get
 from swarm_persistence.engines.steps import Change, Increment, Step
-from swarm_persistence.errors import ClosedError, TransactionError
+from swarm_persistence.errors import ClosedError, NotFoundError, TransactionError
 from swarm_persistence.models import Model, TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Query
 from swarm_persistence.schema.tables import TASKS, M, Table
@@ -135,6 +135,13 @@ class StorageCore(NotPicklable):
     def _get(self, table: Table[M], id: str) -> Awaitable[M | None]:
         executor = self._engine if innermost_scope() is None else self._executor()  # reads need no guard
         return executor.read(Get(table, identifier(id, table.id_field)))
+
+    async def _existing(self, table: Table[M], id: str) -> M:
+        """Return the record; raise `NotFoundError` if there is none with this id."""
+        record = await self._get(table, id)
+        if record is None:
+            raise NotFoundError(f"{table.label} {id!r}")
+        return record
 
     def _set_fields(self, model: Model, **values: object) -> None:
         """Set fields of the caller's object; a rollback of the transaction restores them."""

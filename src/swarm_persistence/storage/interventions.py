@@ -1,13 +1,17 @@
-"""An operator's changes to a task, whichever agent holds it; errors state why a change is not possible."""
+"""An operator's changes to a task, whichever agent holds it, and claims of agents outside this process.
+
+Errors state why a change is not possible. Such an agent names a claim by its own id and the claim's number.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
 
-from swarm_persistence.errors import ConflictError, NotFoundError
+from swarm_persistence.errors import ConflictError
 from swarm_persistence.models import TaskModel
 from swarm_persistence.query.task_statuses import HELD
+from swarm_persistence.schema.tables import TASKS
 from swarm_persistence.storage.storage import Storage
 
 
@@ -20,7 +24,7 @@ async def cancel(storage: Storage, id: str) -> TaskModel:
 
     """
     is_cancelled = await storage.cancel_task(id)
-    task = await existing_task(storage, id)
+    task = await storage._existing(TASKS, id)
     if not is_cancelled:
         raise ConflictError(f"task {id!r} is {task.status}; only an unfinished task can be cancelled")
     return task
@@ -42,7 +46,7 @@ async def release(
         LeaseLostError: the claim of this agent, or of this number, is over.
 
     """
-    task = await existing_task(storage, id)
+    task = await storage._existing(TASKS, id)
     if agent_id is None and claim_count is None and task.status not in HELD:
         raise ConflictError(f"task {id!r} is {task.status}; no agent holds it")
     claimed = msgspec.structs.replace(
@@ -52,14 +56,6 @@ async def release(
     )
     await storage.release_task(claimed, retry_in=retry_in)
     return claimed
-
-
-async def existing_task(storage: Storage, id: str) -> TaskModel:
-    """Return the task; raise `NotFoundError` if no task has this id."""
-    task = await storage.get_task(id)
-    if task is None:
-        raise NotFoundError(f"task {id!r}")
-    return task
 
 
 async def claim_or_requeue(
@@ -84,5 +80,5 @@ async def task_as_claimed(storage: Storage, id: str, agent_id: str, claim_count:
         NotFoundError: no task has this id.
 
     """
-    task = await existing_task(storage, id)
+    task = await storage._existing(TASKS, id)
     return msgspec.structs.replace(task, assigned_to=agent_id, claim_count=claim_count)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from swarm_persistence.clock import now
-from swarm_persistence.errors import ConflictError, InvalidQueryError, NotFoundError
+from swarm_persistence.errors import ConflictError, InvalidQueryError
 from swarm_persistence.models import AgentModel, DocumentModel, Model, TaskModel, TaskStatus
 from swarm_persistence.query.task_statuses import FINISHED
 from swarm_persistence.schema.tables import TASKS, Table
@@ -20,9 +20,7 @@ async def modify(core: StorageCore, table: Table[V], id: str, function: Callable
     if not table.is_versioned:
         raise InvalidQueryError(f"{table.model.__name__} has no version; change it within a transaction")
     while True:
-        record = await core._get(table, id)
-        if record is None:
-            raise NotFoundError(f"{table.label} {id!r}")
+        record = await core._existing(table, id)
         version = record.version
         kept = _kept_of(record)
         changed = function(record)

@@ -14,7 +14,7 @@ from swarm_persistence.durations import seconds
 from swarm_persistence.engines.interface import Engine
 from swarm_persistence.engines.reads import Select, Values
 from swarm_persistence.engines.steps import Change, Claim, Delete, IfChanged, Insert, Save, Update
-from swarm_persistence.errors import NotFoundError, OtherError, SerializationError, UnreadableError
+from swarm_persistence.errors import OtherError, SerializationError, UnreadableError
 from swarm_persistence.models import ScheduleModel, TaskModel
 from swarm_persistence.query.query import Condition, FromNow, Order, Query, one_of
 from swarm_persistence.schema.tables import SCHEDULES, TASKS
@@ -84,7 +84,7 @@ class ScheduleVerbs(StorageCore):
         """
         is_running = Query(SCHEDULES, (*by_id(SCHEDULES, name).conditions, Condition("paused", "=", 0)), limit=1)
         found: list[ScheduleModel] = await self._write_one(Claim(is_running, {"paused": 1, **TOUCHED}))
-        return found[0] if found else await self._existing(name)
+        return found[0] if found else await self._existing(SCHEDULES, name)
 
     async def resume_schedule(self, name: str) -> ScheduleModel:
         """Resume a paused schedule from its next time after now, and return it.
@@ -96,7 +96,7 @@ class ScheduleVerbs(StorageCore):
 
         """
         while True:
-            schedule = await self._existing(name)
+            schedule = await self._existing(SCHEDULES, name)
             if not schedule.paused:
                 return schedule
             changes: dict[str, Change] = {"paused": 0, "next_at": _moment(next_time(schedule, now())), **TOUCHED}
@@ -136,12 +136,6 @@ class ScheduleVerbs(StorageCore):
         """
         self._require_no_transaction("watch_schedules")
         return ScheduleWatch(self)
-
-    async def _existing(self, name: str) -> ScheduleModel:
-        schedule = await self._get(SCHEDULES, name)
-        if schedule is None:
-            raise NotFoundError(f"schedule {name!r}")
-        return schedule
 
     async def _due_schedules(self) -> list[ScheduleModel]:
         skipped: list[UnreadableError] = []

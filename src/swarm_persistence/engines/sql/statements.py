@@ -89,6 +89,8 @@ class TextStatement(Statement, eq=False, gc=False):
     values: Sequence[Any]
     table: Table[Any]
 
+    changes_table: ClassVar[bool] = False
+
     @final
     def run(self) -> Exchange[Any]:
         """Return the result made from the rows; a statement that does more is not a `TextStatement`: see `run_all`."""
@@ -97,6 +99,9 @@ class TextStatement(Statement, eq=False, gc=False):
     def result(self, rows: list[Any], /) -> Any:
         """Return what the caller gets for the rows."""
         return rows
+
+    def tables_changed(self) -> Iterable[str]:
+        return (self.table.name,) if self.changes_table else ()
 
     def bound(self, values: Sequence[Any]) -> Self:
         bound = copy(self)
@@ -107,10 +112,8 @@ class TextStatement(Statement, eq=False, gc=False):
 class CountStatement(TextStatement, eq=False, gc=False):
     """Changes rows; gives how many."""
 
+    changes_table: ClassVar[bool] = True
     result = staticmethod(_count)
-
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
 
 
 class SaveStatement(CountStatement, eq=False, gc=False):
@@ -129,10 +132,8 @@ class ValueStatement(TextStatement, eq=False, gc=False):
 class ReplaceStatement(ValueStatement, eq=False, gc=False):
     """Replaces one row; gives its version, or `None` if there is no such row."""
 
+    changes_table: ClassVar[bool] = True
     is_short: ClassVar[bool] = True
-
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
 
 
 class ExistsStatement(TextStatement, eq=False, gc=False):
@@ -212,6 +213,7 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
 
     query: Query[Any]
 
+    changes_table: ClassVar[bool] = True
     can_fail_after_change: ClassVar[bool] = True  # a claimed row may be unreadable
 
     def result(self, rows: list[Any]) -> list[Any]:
@@ -219,29 +221,22 @@ class ClaimStatement(TextStatement, eq=False, gc=False):
             rows = sorted_rows(self.query, rows)
         return [*map(CODECS[self.table.model].decode, rows)]
 
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
-
 
 class ChangedValuesStatement(TuplesStatement, eq=False, gc=False):
     """Changes one row; gives some of its values, as a tuple."""
 
+    changes_table: ClassVar[bool] = True
     may_be_short: ClassVar[bool] = False
-
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
 
 
 class TakeStatement(TextStatement, eq=False, gc=False):
     """Deletes rows; gives their records."""
 
+    changes_table: ClassVar[bool] = True
     can_fail_after_change: ClassVar[bool] = True  # a deleted row may be unreadable
 
     def result(self, rows: list[Any]) -> list[Any]:
         return [*map(CODECS[self.table.model].decode, rows)]
-
-    def tables_changed(self) -> Iterable[str]:
-        return (self.table.name,)
 
 
 class RowsStatement(Statement, eq=False, gc=False):

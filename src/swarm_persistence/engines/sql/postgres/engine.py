@@ -168,10 +168,9 @@ class PostgresEngine(LineBackupEngine):
 
     async def count_foreign_changes(self) -> Mapping[str, int]:
         """Return how many rows have a change number of another server, by table."""
-        counts: Mapping[str, int] = await self.on_a_connection(
+        return await self.on_a_connection(
             lambda connection: change_numbers.count_foreign(connection, self.settings.schema)
         )
-        return counts
 
     async def replace_foreign_changes(self) -> Mapping[str, int]:
         """Give these rows change numbers of this server, as if they were written now; return how many there were."""
@@ -233,8 +232,7 @@ class PostgresEngine(LineBackupEngine):
 
     async def partitions(self) -> dict[str, str]:
         """Return the periods of the partitioned tables."""
-        periods: dict[str, str] = await self.on_a_connection(self._layout.periods)
-        return periods
+        return await self.on_a_connection(self._layout.periods)
 
     def watch(self, tables: tuple[Table[Any], ...]) -> TableWatch:
         watch = self.watches.add(tables)
@@ -258,22 +256,17 @@ class PostgresEngine(LineBackupEngine):
 
     async def migration_plan(self, version: int) -> tuple[int, list[Move]]:
         """Return the version of the schema, and the steps that lead to another one."""
-        plan: tuple[int, list[Move]] = await self.on_a_connection(
-            lambda connection: self._version.plan(connection, version)
-        )
-        return plan
+        return await self.on_a_connection(lambda connection: self._version.plan(connection, version))
 
     def command(self, verb: str) -> str:
         """Return a shell command of ours for this schema, without user and password."""
         return self.pools.target.command(verb, self.settings.schema)
 
     async def migration_status(self) -> MigrationStatus:
-        status: MigrationStatus = await self.on_a_connection(self._version.status)
-        return status
+        return await self.on_a_connection(self._version.status)
 
     async def size(self) -> int:
-        size: int = await self.on_a_connection(lambda connection: maintenance.size(connection, self.settings.schema))
-        return size
+        return await self.on_a_connection(lambda connection: maintenance.size(connection, self.settings.schema))
 
     def pool_status(self) -> PoolStatus:
         active = self.pools.active_connections()
@@ -320,7 +313,7 @@ class PostgresEngine(LineBackupEngine):
         except UnreachableError as error:
             raise error.failure from error
 
-    def on_a_connection(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    def on_a_connection(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> Awaitable[T]:
         """Run some work on a connection; retry it after a lost connection or a deadlock if that is safe."""
         return self._loop_engine().order(work)
 

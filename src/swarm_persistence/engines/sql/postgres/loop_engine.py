@@ -162,7 +162,7 @@ class LoopEngine:
         """Run a statement that changes nothing."""
         return self.pending.start(lambda operation: self._retrier.read(operation, statement), is_write=False)
 
-    def order(self, work: Callable[[Connection], Coroutine[Any, Any, Any]]) -> Awaitable[Any]:
+    def order(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> Awaitable[T]:
         """Run some work on a connection, and retry it where that is safe."""
         return self.pending.start(
             lambda operation: self._retrier.make(operation, lambda attempt: work(attempt.connection)), is_write=True

@@ -90,25 +90,19 @@ class PendingOperations:
         If the caller is cancelled, `on_abandoned` is called at the end: with the result, or `None` if it failed.
         """
         caller: asyncio.Future[T] = self._loop.create_future()
-        operation = PendingOperation(next(self._numbers), (caller,), is_write)
+        result: T | None = None
 
-        async def answer() -> None:
-            result: T | None = None
-            try:
-                result = await work(operation)
-                if not caller.done():
-                    caller.set_result(result)
-            except Exception as error:
-                if not caller.done():
-                    caller.set_exception(error)
-            except BaseException:
-                caller.cancel()
-                raise
-            finally:
-                if on_abandoned is not None and caller.cancelled():
-                    on_abandoned(result)
+        async def answer(operation: PendingOperation) -> None:
+            nonlocal result
+            result = await work(operation)
+            if not caller.done():
+                caller.set_result(result)
 
-        self._launch(operation, answer())
+        def end() -> None:
+            if on_abandoned is not None and caller.cancelled():
+                on_abandoned(result)
+
+        self.start_for((caller,), answer, is_write, end)
         return caller
 
     def start_for(
@@ -116,8 +110,9 @@ class PendingOperations:
         callers: Sequence["asyncio.Future[Any]"],
         work: Callable[[PendingOperation], Coroutine[Any, Any, None]],
         is_write: bool,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start an operation that sets the results of its callers' futures itself."""
+        """Start an operation that sets the results of its callers' futures itself; `ended` is called at the end."""
         operation = PendingOperation(next(self._numbers), callers, is_write)
 
         async def answer() -> None:
@@ -131,8 +126,12 @@ class PendingOperations:
                 for caller in callers:
                     caller.cancel()
                 raise
+            finally:
+                ended()
 
-        self._launch(operation, answer())
+        operation.task = self._loop.create_task(answer())
+        self._operations.add(operation)
+        operation.task.add_done_callback(lambda _: self._operations.discard(operation))
 
     async def wait_for_abandoned_writes(self, own: PendingOperation) -> None:
         """Wait for earlier writes whose caller was cancelled."""
@@ -165,8 +164,3 @@ class PendingOperations:
             rest := deadline - self._loop.time()
         ) > 0:
             await asyncio.wait(tasks, timeout=rest)
-
-    def _launch(self, operation: PendingOperation, answer: Coroutine[Any, Any, None]) -> None:
-        operation.task = self._loop.create_task(answer)
-        self._operations.add(operation)
-        operation.task.add_done_callback(lambda _: self._operations.discard(operation))
