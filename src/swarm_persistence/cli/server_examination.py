@@ -9,7 +9,6 @@ import asyncpg
 import swarm_persistence.backends.postgres  # noqa: F401 - says in one line if the driver is missing
 from swarm_persistence.cli.finding import Finding, advice, ok, wrong
 from swarm_persistence.cli.index_checks import examine_indexes
-from swarm_persistence.cli.partition_checks import examine_partitions
 from swarm_persistence.cli.schema_checks import (
     examine_dead_rows,
     examine_dependencies,
@@ -30,7 +29,19 @@ from swarm_persistence.engines.sql.postgres.connection import Connection
 from swarm_persistence.engines.sql.postgres.engine import PostgresEngine
 from swarm_persistence.engines.sql.postgres.migrating import Move
 from swarm_persistence.engines.sql.postgres.migrations import LATEST
+from swarm_persistence.engines.sql.postgres.part_attaching import detached_parts, is_being_unpartitioned
 from swarm_persistence.engines.sql.postgres.settings import PostgresSettings
+
+_PARTITIONS = "partitions"
+
+# Schemas before version 10 have no partitions.
+_HAS_PARTITIONS = "SELECT to_regclass($1) IS NOT NULL"
+_PERIODS = """
+SELECT table_name, period, to_char(ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), has_next,
+  ends_at < clock_timestamp() - interval '1 hour'
+FROM {schema}.current_periods()
+ORDER BY table_name
+"""
 
 Check = Callable[[Connection], AsyncIterator[Finding]]
 
@@ -144,3 +155,57 @@ async def _pooler(engine: PostgresEngine) -> Finding:
         mode = "two clients got two connections of the server (session mode, or transaction mode with enough of them)"
     prepared = "with prepared statements" if connector.named.are_kept else "without prepared statements"
     return ok("pooler", f"{mode}; the storage works {prepared}, and looks for commits instead of listening")
+
+
+async def examine_partitions(
+    connection: Connection, schema: str, command: Callable[[str], str]
+) -> AsyncIterator[Finding]:
+    """Find overdue periods, partitions that no query reads, and tables between the two layouts.
+
+    `command` returns a command of this package for the schema, quoted for a shell.
+    """
+    quoted = f'"{schema}"'
+    if not (await connection.run(_HAS_PARTITIONS, (f"{quoted}.partitioned_tables",)))[0][0]:
+        return
+    rows = await connection.run(_PERIODS.replace("{schema}", quoted))
+    is_sound = True
+    for table, period, end, has_next, is_late in rows:
+        async for finding in _examine_table(connection, quoted, table, period, command):
+            is_sound = False
+            yield finding
+        if not has_next:
+            is_sound = False
+            yield advice(
+                _PARTITIONS,
+                f"{table} has no partition for the {period} from {end} UTC on: later rows go into the previous one",
+                f"run: SELECT {quoted}.add_partition('{table}')",
+            )
+        elif is_late:
+            is_sound = False
+            yield advice(
+                _PARTITIONS,
+                f"{table}: rows still go into the {period} that ended at {end} UTC: no storage has begun the next one",
+                f"run: SELECT {quoted}.begin_partition('{table}')",
+            )
+    if is_sound and rows:
+        yield ok(_PARTITIONS, "each table has a partition for the next period, and none is detached")
+
+
+async def _examine_table(
+    connection: Connection, schema: str, table: str, period: str, command: Callable[[str], str]
+) -> AsyncIterator[Finding]:
+    if await is_being_unpartitioned(connection, schema, table):
+        yield advice(
+            _PARTITIONS,
+            f"{table} is being converted to a plain table, or the conversion was interrupted: until it has ended, no "
+            "partition is dropped, and each write is logged for the copy",
+            f"if no conversion is running, run `{command('partition --by none')}` again, or "
+            f"`{command(f'partition --by {period}')}` to keep the partitions",
+        )
+    for part, is_pending in await detached_parts(connection, schema, table):
+        state = "is about to be detached" if is_pending else "is detached"
+        yield wrong(
+            _PARTITIONS,
+            f"{part} {state} from {table}, since a drop was interrupted: no query finds its rows",
+            "call storage.prune() again: it drops the partition, or attaches it again if rows have to be kept",
+        )

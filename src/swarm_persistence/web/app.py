@@ -3,14 +3,17 @@
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Response, Router, get
 from litestar.di import Provide
 from litestar.types import Receive, Scope, Send
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from swarm_persistence import Storage
-from swarm_persistence.web import api, login, mcp_endpoint, metrics_endpoint, page
+from swarm_persistence.telemetry import prometheus_text
+from swarm_persistence.web import api, login, mcp_endpoint, page
 from swarm_persistence.web.access import ServerAccess, Visit, visit_of
 from swarm_persistence.web.api.document import is_unknown_document, openapi_config
+from swarm_persistence.web.dependencies import InjectedStorage
 from swarm_persistence.web.http_rules import AllowedMethods, answer_head, answer_unless_known
 from swarm_persistence.web.mcp_endpoint import McpEndpoint
 from swarm_persistence.web.open_streams import OpenStreams
@@ -28,6 +31,12 @@ AnyReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 AnySend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+@get("/metrics", include_in_schema=False)
+async def metrics(storage: InjectedStorage) -> Response[str]:
+    """Answer the metrics in Prometheus's text format."""
+    return Response(await prometheus_text(storage), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+
+
 class SwarmApp:
     """An ASGI application, to be served by itself or mounted in another one; it does not close the storage."""
 
@@ -39,7 +48,7 @@ class SwarmApp:
         failed_logins = login.FailedLogins()
         self.litestar = Litestar(
             [
-                Router("/", route_handlers=[*page.ROUTE_HANDLERS, *login.ROUTE_HANDLERS, metrics_endpoint.metrics]),
+                Router("/", route_handlers=[*page.ROUTE_HANDLERS, *login.ROUTE_HANDLERS, metrics]),
                 *api.ROUTERS,
             ],
             dependencies={

@@ -9,8 +9,8 @@ from litestar.types import ASGIApp, Message, Receive, Send
 
 from swarm_persistence.web.access import VISIT, ServerAccess, Visit
 from swarm_persistence.web.caller import API_PATH, LOGIN_PATH, OPEN_PATHS, Caller
-from swarm_persistence.web.page.problem_pages import problem_page
-from swarm_persistence.web.problems import MEDIA_TYPE, HttpProblem, problem_body
+from swarm_persistence.web.page.rendering import page_text
+from swarm_persistence.web.problems import MEDIA_TYPE, HttpProblem, problem_body, problem_in
 from swarm_persistence.web.request_body import RequestBody
 from swarm_persistence.web.sessions import BrowserSession
 
@@ -25,6 +25,16 @@ _LARGEST_FORM = 64 * 1024
 """The most bytes of a form: callers without the token can send forms, and parsing 16 MiB would block for seconds."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLAIN_BODIES = {"accept-encoding": "identity"}
+_ADVICE = {
+    401: "Log in, and try again.",
+    403: "Nothing was changed.",
+    404: "The address may be misspelt, or what it named was deleted.",
+    405: "This address is for programs; the pages are in the navigation above.",
+    409: "Something has changed meanwhile. Look at it again before you repeat this.",
+    422: "Check the address, or what was filled in.",
+    429: "Wait for a moment.",
+    503: "The server is busy or stops; try again soon.",
+}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -162,7 +172,14 @@ class _Answer:
 
 
 def _page_for(request: Caller, visit: Visit) -> _ProblemPage | None:
-    return partial(problem_page, visit) if request.prefers_pages else None
+    return partial(_problem_page, visit) if request.prefers_pages else None
+
+
+def _problem_page(visit: Visit, body: bytes) -> bytes:
+    """Return the page that shows the problem of a body."""
+    problem = problem_in(body)
+    advice = _ADVICE.get(problem.status, "")
+    return page_text(visit, "problem.html", is_live=False, problem=problem, advice=advice).encode()
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

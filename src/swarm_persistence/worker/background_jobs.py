@@ -17,7 +17,7 @@ from swarm_persistence.storage import Pruned, Storage
 from swarm_persistence.storage.schedule_times import LATE_SECONDS
 from swarm_persistence.worker import unhandled_types
 from swarm_persistence.worker.logs import worker_log
-from swarm_persistence.worker.settings import WorkerSettings
+from swarm_persistence.worker.task_runs import WorkerSettings
 
 _LONGEST_RECOVERY_SECONDS = 60.0
 _CHECK_PAUSE_SECONDS = 0.05

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from swarm_persistence.models import TaskModel, TaskStatus
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.failures import members_of
 from swarm_persistence.worker.handler_control import HandlerControl
+from swarm_persistence.worker.handlers import Handler
 from swarm_persistence.worker.logs import task_log
 from swarm_persistence.worker.recording import Outcome, Recorder, name_of
 from swarm_persistence.worker.retry_policies import DECISIONS, RetryPolicy, SnoozeTask, decision_of
@@ -35,6 +36,25 @@ class TaskLimits(NamedTuple):
 
     lease: float
     task_timeout: float | None
+
+
+class WorkerSettings(NamedTuple):
+    """The settings of a worker; times in seconds."""
+
+    handlers: Mapping[str, Handler]
+    policies: Mapping[str, RetryPolicy]
+    concurrency: int
+    limits: TaskLimits
+    drain_timeout: float
+    heartbeat_timeout: float
+    fires_schedules: bool
+    retention: float | None = None
+    ageing: float | None = None
+
+    @property
+    def heartbeat_pause(self) -> float:
+        """Return the seconds between heartbeats, of which several may fail before the agent counts as lost."""
+        return self.heartbeat_timeout / 5
 
 
 class _HandlerEnd(Enum):

@@ -19,8 +19,7 @@ from swarm_persistence.worker import signals
 from swarm_persistence.worker.handlers import handlers_by_type
 from swarm_persistence.worker.registration import Registration
 from swarm_persistence.worker.retry_policies import RetryPolicy, policies_by_type
-from swarm_persistence.worker.settings import WorkerSettings
-from swarm_persistence.worker.task_runs import TaskLimits
+from swarm_persistence.worker.task_runs import TaskLimits, WorkerSettings
 from swarm_persistence.worker.worker_runs import WorkerRun
 
 DRAIN_SECONDS = 30.0

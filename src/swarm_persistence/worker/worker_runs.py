@@ -26,8 +26,7 @@ from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.pending_releases import PendingReleases, release_once
 from swarm_persistence.worker.recording import Outcome, not_written
 from swarm_persistence.worker.registration import Registration
-from swarm_persistence.worker.settings import WorkerSettings
-from swarm_persistence.worker.task_runs import RunTimer, TaskRun
+from swarm_persistence.worker.task_runs import RunTimer, TaskRun, WorkerSettings
 from swarm_persistence.worker.threads import HandlerThreads
 from swarm_persistence.worker.writes_in_flight import UNANSWERED_SECONDS, WritesInFlight
 

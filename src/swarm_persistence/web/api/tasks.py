@@ -1,19 +1,20 @@
-"""Tasks over HTTP: list, show, store, change, wait, watch; other files have claims and decisions of people."""
+"""Tasks over HTTP: list, show, store, change, wait, watch, and decisions of people; other files have claims."""
 
 import contextlib
 from typing import Annotated
 
-from litestar import Response, Router, get
-from litestar.params import FromQuery, QueryParameter
+from litestar import Response, Router, get, post
+from litestar.params import FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
 from swarm_persistence import TaskModel, UnmetDependency, WaitTimeoutError
+from swarm_persistence.storage import interventions
 from swarm_persistence.web.answers import answer, record_answer
-from swarm_persistence.web.api import claims, decisions, held_claims
+from swarm_persistence.web.api import claims, held_claims
 from swarm_persistence.web.api.parameters import LastEventId, Limit, Wait
 from swarm_persistence.web.api.records import change_handler, existing, handlers_of_many, store_handler
-from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedStreams, RecordId
+from swarm_persistence.web.dependencies import AnyRequest, Idempotent, InjectedStorage, InjectedStreams, RecordId
 from swarm_persistence.web.event_streams import event_stream
 from swarm_persistence.web.lists import DEFAULT_RECORDS
 from swarm_persistence.web.open_streams import wait_for
@@ -22,6 +23,41 @@ _Texts = Annotated[list[str] | None, QueryParameter(description="Only those; may
 _After = Annotated[
     str, QueryParameter(description='The id of an event of this stream; "now", or "" for all that is stored first.')
 ]
+
+
+class Decision(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The person who decides, and the reason."""
+
+    by: str
+    comment: str | None = None
+
+
+@post("/{id:str}/approve", status_code=200)
+async def approve_task(
+    data: JSONBody[Decision], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
+) -> Response[TaskModel]:
+    """Complete a pending task that waits for a decision; 409 if it is decided, or waits for its dependencies."""
+    return await idempotent.record_once(lambda: storage.approve_task(record_id, data.by, data.comment))
+
+
+@post("/{id:str}/reject", status_code=200)
+async def reject_task(
+    data: JSONBody[Decision], record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent
+) -> Response[TaskModel]:
+    """Fail a pending task that waits for a decision, for good; 409 if it is decided, or waits for its dependencies."""
+    return await idempotent.record_once(lambda: storage.reject_task(record_id, data.by, data.comment))
+
+
+@post("/{id:str}/cancel", status_code=200)
+async def cancel_task(record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent) -> Response[TaskModel]:
+    """Cancel a task that is not finished, whichever agent holds it; 409 if it is finished."""
+    return await idempotent.record_once(lambda: interventions.cancel(storage, record_id))
+
+
+@post("/{id:str}/retry", status_code=200)
+async def retry_task(record_id: RecordId, storage: InjectedStorage, idempotent: Idempotent) -> Response[TaskModel]:
+    """Make a finished task pending again, as if it had never run; 409 if it is not finished."""
+    return await idempotent.record_once(lambda: storage.retry_task(record_id))
 
 
 @get("/{id:str}")
@@ -95,7 +131,10 @@ ROUTER = Router(
         show_dependencies,
         *claims.HANDLERS,
         *held_claims.HANDLERS,
-        *decisions.HANDLERS,
+        approve_task,
+        reject_task,
+        cancel_task,
+        retry_task,
     ],
     tags=["tasks"],
 )

@@ -1,6 +1,7 @@
-"""The list of tasks, and the page of one."""
+"""The list of tasks, and the page of one, with its dependencies and dependents as a graph of three columns."""
 
 import asyncio
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import msgspec
@@ -12,7 +13,6 @@ from swarm_persistence.query.task_statuses import HELD
 from swarm_persistence.web.access import Visit
 from swarm_persistence.web.dependencies import AnyRequest, InjectedStorage, InjectedVisit
 from swarm_persistence.web.page.approvals import types_to_decide
-from swarm_persistence.web.page.graph import Graph, graph_of
 from swarm_persistence.web.page.lists import listed
 from swarm_persistence.web.page.rendering import render
 from swarm_persistence.web.page.task_events import events_of
@@ -20,6 +20,59 @@ from swarm_persistence.web.page.task_life import claims_of, life_of
 
 _FILTERS = ("status", "task_type", "assigned_to", "priority", "idempotency_key", "concurrency_key", "group", "id.ge")
 _MOST_RELATIVES = 30
+
+_WIDTH = 720
+_BOX_WIDTH = 190
+_BOX_HEIGHT = 40
+_GAP = 12
+_COLUMNS = (0, (_WIDTH - _BOX_WIDTH) // 2, _WIDTH - _BOX_WIDTH)
+
+
+class Box(msgspec.Struct, frozen=True):
+    """One task of the graph."""
+
+    id: str
+    task: TaskModel | None
+    """`None` if none of this id is stored."""
+    x: int
+    y: int
+    is_own: bool = False
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """Boxes, and the lines between them as paths of SVG."""
+
+    height: int
+    boxes: list[Box]
+    paths: list[str]
+    width: int = _WIDTH
+    box_width: int = _BOX_WIDTH
+    box_height: int = _BOX_HEIGHT
+
+
+Column = Sequence[tuple[str, TaskModel | None]]
+
+
+def graph_of(before: Column, task: TaskModel, after: Column) -> Graph:
+    """Return the graph of a task between the tasks before and after it."""
+    rows = max(len(before), len(after), 1)
+    height = rows * (_BOX_HEIGHT + _GAP) - _GAP
+    own = Box(task.id, task, _COLUMNS[1], (height - _BOX_HEIGHT) // 2, is_own=True)
+    first, last = _column(before, _COLUMNS[0], height), _column(after, _COLUMNS[2], height)
+    paths = [_path(box, own) for box in first] + [_path(own, box) for box in last]
+    return Graph(height, [*first, own, *last], paths)
+
+
+def _column(tasks: Column, x: int, height: int) -> list[Box]:
+    top = (height - (len(tasks) * (_BOX_HEIGHT + _GAP) - _GAP)) // 2
+    return [Box(id, task, x, top + place * (_BOX_HEIGHT + _GAP)) for place, (id, task) in enumerate(tasks)]
+
+
+def _path(start: Box, end: Box) -> str:
+    x1, y1 = start.x + _BOX_WIDTH, start.y + _BOX_HEIGHT // 2
+    x2, y2 = end.x - 6, end.y + _BOX_HEIGHT // 2
+    middle = (x1 + x2) // 2
+    return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
 
 
 class TaskActions(msgspec.Struct, frozen=True):
