@@ -4,8 +4,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from swarm_persistence.cli.confirmation import confirm
-from swarm_persistence.cli.records import Subparsers, pair, print_result, run_on
+from swarm_persistence.cli.records import Subparsers, confirm, pair, print_result, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.query.builder import QueryBuilder
 from swarm_persistence.query.filters import query_of

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from swarm_persistence.cli.confirmation import confirm
-from swarm_persistence.cli.records import Subparsers, print_result, printable, run_on
+from swarm_persistence.cli.records import Subparsers, confirm, print_result, printable, run_on
 from swarm_persistence.cli.target import shown
 from swarm_persistence.storage import Erased
 

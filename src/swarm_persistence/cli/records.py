@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -212,6 +213,21 @@ def delete_one(
     if not arguments.json:
         print(f"{printable(name)}: deleted")
     return 0
+
+
+def confirm(command: str, facts: Callable[[], Iterable[str]]) -> None:
+    """Print what would be deleted, and return if the answer is yes.
+
+    Raises:
+        CommandError: there is no terminal, or the answer is another one.
+
+    """
+    if not sys.stdin.isatty():
+        raise CommandError(f"{command} asks for confirmation, and there is no terminal to answer on; pass --yes")
+    for fact in facts():
+        print(fact, file=sys.stderr)
+    if input("delete them permanently? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError("nothing was deleted", exit_code=1)
 
 
 def printable(text: str) -> str:

@@ -146,14 +146,12 @@ def main() -> int:
     parser.add_argument("--run")
     arguments = parser.parse_args()
     kill_target = KillTarget(arguments.kill_target, arguments.run) if arguments.kill_target else None
-    failure: BaseException | None = None
     try:
         asyncio.run(_run(arguments.agent_id, arguments.name, kill_target))
-    except* StorageError as errors:
-        failure = errors.exceptions[0]
-    if failure is not None:
-        sys.stderr.write(f"{failure}\n")
-    return int(failure is not None)
+    except StorageError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ PROCESS = "process"
 TASK_TYPES = "task_types"
 """The key in an agent's metadata that lists the task types which that worker handles."""
 
-_GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
+GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
+"""The statuses of an agent whose worker no longer counts as running."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Registration:
             await self.register()
             return
         stored = await self._storage.get_agent(self._agent.id)
-        if stored is not None and stored.status in _GONE:
+        if stored is not None and stored.status in GONE:
             self._log.warning(
                 "agent %r was marked as %s although its worker is running; registering it again",
                 self._agent.id,

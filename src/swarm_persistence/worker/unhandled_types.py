@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from swarm_persistence.clock import now
-from swarm_persistence.models import AgentModel, AgentStatus
+from swarm_persistence.models import AgentModel
 from swarm_persistence.storage import Storage
 from swarm_persistence.worker.logs import worker_log
-from swarm_persistence.worker.registration import INCARNATION, TASK_TYPES
+from swarm_persistence.worker.registration import GONE, INCARNATION, TASK_TYPES
 
 SETTLING_SECONDS = 2.0
 """How long after its start a worker checks: workers that start together have registered by then."""
 
 _MOST_TYPES = 100
-_GONE = (AgentStatus.ERROR, AgentStatus.SHUTDOWN)
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ async def unhandled_types(storage: Storage, task_types: Iterable[str], heartbeat
         return unhandled
     earliest = now() - timedelta(seconds=heartbeat_timeout)
     for agent in await storage.list_agents():
-        if INCARNATION not in agent.metadata or agent.status in _GONE or agent.heartbeat < earliest:
+        if INCARNATION not in agent.metadata or agent.status in GONE or agent.heartbeat < earliest:
             continue
         handled = _handled_by(agent)
         if handled is None:
