@@ -167,8 +167,9 @@ class Server:
 
     def _signal_all(self, number: int) -> None:
         first = self.process
+        os.kill(first, number)  # before its children are listed: it may be starting one for a new connection
         found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(first)], capture_output=True, text=True, check=True)
-        for process in (first, *map(int, found.stdout.split())):
+        for process in map(int, found.stdout.split()):
             with suppress(ProcessLookupError):  # one of a lost client ends as soon as it goes on
                 os.kill(process, number)
 

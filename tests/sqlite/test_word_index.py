@@ -55,7 +55,7 @@ async def test_a_search_reads_only_what_matches(storage: SqliteStorage, watch: W
     # Each once: a read that the loop's own thread gives up, as at a busy file, is run again by another.
     reads = {each for each in watch.statements if "value" in each.partition("FROM")[0] and "document_words" not in each}
     assert len(reads) == 2  # of the one that may match, and of the one that does
-    assert all("sequence IN" in each or "id =" in each for each in reads)
+    assert all("WHERE sequence =" in each or "WHERE id =" in each for each in reads), reads
 
 
 async def test_a_put_writes_no_words(storage: SqliteStorage, watch: Watch) -> None:
