@@ -153,6 +153,88 @@ class TestSignals:
 
         assert lines == ["interrupted", "interrupted", "[]"]
 
+    @pytest.mark.parametrize("target", ["file", ":memory:"])
+    def test_a_handler_of_any_signal_may_call_the_storage(self, path: Path, target: str) -> None:
+        """In the midst of the call that it interrupts, it would wait for a lock of its own thread."""
+        program = Program(
+            f"""
+            import signal, sys
+            from swarm_persistence import AgentModel, open_storage
+
+            def ring(*_):
+                storage.store_agent(AgentModel(id=f"signal-{{len(rung)}}", name="", agent_type=""))
+                rung.append(storage.get_agent("main-1").id)
+
+            rung, number = [], 1
+            signal.signal(signal.SIGPROF, ring)
+            with open_storage(sys.argv[1] if {target!r} == "file" else {target!r}) as storage:
+                storage.store_agent(AgentModel(id="main-1", name="", agent_type=""))
+                while len(rung) < 200:
+                    signal.setitimer(signal.ITIMER_PROF, 0.0001 * (len(rung) % 20 + 1))
+                    before = len(rung)
+                    while len(rung) == before:
+                        number += 1
+                        storage.store_agent(AgentModel(id=f"main-{{number}}", name="", agent_type=""))
+                        storage.get_agent(f"main-{{number}}")
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                print(len(storage.list_agents()) == number + len(rung), storage.pool_status().waiting)
+            """,
+            path,
+        )
+
+        assert program.finish() == ["True 0"]
+
+    @pytest.mark.parametrize(
+        "number",
+        sorted(
+            signal.valid_signals()
+            - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGSTKFLT}
+            - {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS, signal.SIGABRT, signal.SIGTRAP}
+            - {signal.SIGSYS, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)}
+        ),
+    )
+    def test_every_signal_that_a_program_handles_is_deferred(self, number: int) -> None:
+        received: list[int] = []
+        before = signal.signal(number, lambda number, _: received.append(number))
+        signals = DeferredSignals()
+        try:
+            signals.defer()
+            signal.raise_signal(number)
+            assert received == []
+            signals.deliver()
+            assert received == [number]
+        finally:
+            signals.deliver()
+            signal.signal(number, before)
+
+    def test_a_handler_that_calls_the_storage_as_a_call_defers_it_stays_in_place(
+        self, storage: BlockingStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its own call defers and delivers signals as well, by the same thread."""
+        install = deferred_signals._signal.signal
+        sent: list[int] = []
+        found: list[object] = []
+
+        def look(*_: object) -> None:
+            found.append(storage.get_agent("agent-1"))
+
+        def receive_then_install(number: int, handler: Any) -> Any:
+            if number == signal.SIGUSR1 and not sent:
+                sent.append(number)
+                signal.raise_signal(number)  # while `look` is still in place
+            return install(number, handler)
+
+        before = signal.signal(signal.SIGUSR1, look)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(deferred_signals._signal, "signal", receive_then_install)
+                storage.get_agent("agent-1")
+
+            assert found == [None]
+            assert signal.getsignal(signal.SIGUSR1) is look
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
     def test_a_claim_that_ctrl_c_interrupts_is_given_back(self, path: Path) -> None:
         program = Program(
             """

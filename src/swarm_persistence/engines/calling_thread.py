@@ -56,26 +56,32 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 raise
         self._interruption = None
         try:
-            self.defer_signals()
-            task = None if outer is None else _leave(outer)
-            self.is_in_use, self.stopped_loop = True, outer
+            self.is_in_use = (
+                True  # before signals are deferred: a handler that calls the storage needs a loop of its own
+            )
             try:
-                result = self._run(coroutine)
-            finally:
-                self.is_in_use, self.stopped_loop = False, None
-                if outer is not None:
-                    _enter(outer, task)
-        except BaseException:
-            coroutine.close()  # it may not have started yet
-            self.deliver_signals()
-            raise
-        try:
-            self.deliver_signals()
-        except BaseException:
-            if on_abandoned is not None:
-                on_abandoned(result)
-            raise
-        return result
+                self.defer_signals()
+                task = None if outer is None else _leave(outer)
+                self.stopped_loop = outer
+                try:
+                    result = self._run(coroutine)
+                finally:
+                    self.stopped_loop = None
+                    if outer is not None:
+                        _enter(outer, task)
+            except BaseException:
+                coroutine.close()  # it may not have started yet
+                self.deliver_signals()
+                raise
+            try:
+                self.deliver_signals()
+            except BaseException:
+                if on_abandoned is not None:
+                    on_abandoned(result)
+                raise
+            return result
+        finally:
+            self.is_in_use = False
 
     def block(self, lock: threading.Lock, seconds: float) -> bool:
         """Wait for a lock within the call; return `False` if the call must await it instead."""

@@ -9,8 +9,12 @@ from typing import Any
 
 _signal: Any = import_module("_signal")  # without conversions to enums, 18 microseconds a call
 
-_DEFERRED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP") if hasattr(signal, name))
-"""The signals whose handlers may raise, as that of Ctrl-C does."""
+_NAMES = "INT TERM HUP QUIT BREAK INFO ALRM VTALRM PROF XCPU USR1 USR2 CHLD CONT TSTP TTIN TTOU WINCH URG IO PWR"
+_DEFERRED = tuple(int(getattr(signal, f"SIG{name}")) for name in _NAMES.split(" ") if hasattr(signal, f"SIG{name}"))
+"""The signals that a program may handle; not those of faults, and not SIGPIPE and SIGXFSZ, which Python ignores.
+
+Their handlers may raise, as that of Ctrl-C does, or call the storage, whose locks the interrupted call may hold.
+"""
 
 
 class DeferredSignals:
@@ -26,8 +30,9 @@ class DeferredSignals:
         """Record signals from now on, instead of calling their handlers; idempotent."""
         if self._is_complete or get_ident() != _main_thread_ident:
             return
-        # Iterated in C, as most signals have no handler: a call that does not wait spends much of its time here.
-        for number in compress(_DEFERRED, map(callable, map(_signal.getsignal, _DEFERRED))):
+        # Iterated in C, as most signals have no handler, which is 0 or None: a call that does not wait spends much of
+        # its time here.
+        for number in compress(_DEFERRED, map(_signal.getsignal, _DEFERRED)):
             handler = _signal.getsignal(number)
             if handler != self._receive and callable(handler):
                 _deferring[self] = None
