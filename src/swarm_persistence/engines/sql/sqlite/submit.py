@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from itertools import chain
 from sys import getsizeof
 from threading import Lock
 from types import coroutine
@@ -31,6 +30,9 @@ FEWEST_SKIPPED = 8
 """How many operations the loop leaves to the threads after the first one that has taken it too long."""
 MOST_SKIPPED = 256
 """The most consecutive operations that the loop leaves to the threads after one has taken it too long."""
+_WITH_ROWS = (InsertStatement, PutStatement)
+_LONGEST_SMALL = MOST_BYTES_IN_LOOP // 8
+"""The most characters or bytes of a value that is small, whatever its characters take in memory."""
 _MOST_OPERATIONS = 8192
 """The most operations of one loop in flight: enough for several groups. Further ones wait before they are encoded,
 which bounds the memory."""
@@ -455,11 +457,18 @@ def are_large(statements: Iterable[Statement]) -> bool:
     """Tell whether statements write too much for an event loop's own thread: many rows, or large values."""
     for statement in statements:
         # The rows themselves: `values` would be one call more for each write of a single caller.
-        has_rows = isinstance(statement, InsertStatement | PutStatement)
-        rows = statement.rows if has_rows else (statement.values,)  # type: ignore[attr-defined]
-        # Values by their sizes in memory, which take no loop of Python; of numbers, they are small.
-        if len(rows) > MOST_PUT or max(map(getsizeof, chain.from_iterable(rows)), default=0) > MOST_BYTES_IN_LOOP:
+        rows = statement.rows if isinstance(statement, _WITH_ROWS) else (statement.values,)
+        if len(rows) > MOST_PUT:
             return True
+        for row in rows:
+            for value in row:
+                # No other kinds can be large. Few are so long that their size in memory is worth a call.
+                if (
+                    (type(value) is str or type(value) is bytes)
+                    and len(value) > _LONGEST_SMALL
+                    and getsizeof(value) > MOST_BYTES_IN_LOOP
+                ):
+                    return True
     return False
 
 
