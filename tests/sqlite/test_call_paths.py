@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from sqlite.calls import CallTrace, tracing_calls
 from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
-from swarm_persistence.engines.sql.sqlite import foreign_commits, submit, writer_connection
+from swarm_persistence.engines.sql.sqlite import file_identity, foreign_commits, submit, writer_connection
 from swarm_persistence_conformance.records import a_task
 
 GOLDEN = Path(__file__).parent / "golden" / "call_paths.txt"
@@ -80,10 +80,13 @@ def _timeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module, name in (
         (submit, "_FIRST_CHECK_SECONDS"),
         (submit, "_IDLE_SECONDS"),
-        (writer_connection, "_LONGEST_TRUST_OF_READS_SECONDS"),
+        (writer_connection, "_LONGEST_TRUST_SECONDS"),
+        (file_identity, "_LONGEST_TRUST_OF_READS_SECONDS"),
+        (writer_connection, "_LONGEST_TRUST_OF_REPORTS_SECONDS"),
         (foreign_commits, "_POLL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 3600.0)
+    monkeypatch.setattr(writer_connection, "_QUICK_COMMITS_BEFORE_REPORTS", 1)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(60.0)
     yield

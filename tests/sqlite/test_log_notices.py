@@ -9,7 +9,7 @@ import pytest
 from polling import until
 from swarm_persistence import SqliteStorage, TaskModel
 from swarm_persistence.backoff import Backoff
-from swarm_persistence.engines.sql.sqlite import foreign_commits, log_notices
+from swarm_persistence.engines.sql.sqlite import foreign_commits, inotify, log_notices
 from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits
 from swarm_persistence.engines.sql.sqlite.log_notices import LogNotices, PollFinding, pause_after
 from swarm_persistence.engines.watches import Watches
@@ -164,7 +164,7 @@ class TestNotices:
     ) -> None:
         if lacks == "the system call":
             (tmp_path / "log").write_bytes(b"")
-            monkeypatch.setattr(log_notices, "_inotify", None)
+            monkeypatch.setattr(inotify, "_library", None)
         notices = LogNotices(str(tmp_path / "log"), lambda: PollFinding.NOTHING, lambda: True)
 
         notices.start()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence.engines.sql.sqlite.writer_connection import path_status
+from swarm_persistence.engines.sql.sqlite.file_identity import path_status
 
 
 @pytest.mark.parametrize("name", ["file", "link", "ü 日本"])

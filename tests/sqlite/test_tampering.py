@@ -3,6 +3,7 @@
 What a call has acknowledged is in the file at the path: so nothing is acknowledged any more, and every call says why.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,9 @@ import pytest_asyncio
 
 from sqlite.programs import Program, run_program
 from swarm_persistence import DatabaseError, SqliteStorage, StorageError, TaskModel
-from swarm_persistence.engines.sql.sqlite import writer_connection
+from swarm_persistence.engines.sql.sqlite import file_identity, inotify, writer_connection
+from swarm_persistence.engines.sql.sqlite.file_identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.inotify import Inotify
 from swarm_persistence_conformance.records import a_task
 
 # Each is run by another process. The other sound databases: `other`, of more tasks, and `backup`, an older copy.
@@ -159,6 +162,35 @@ async def _transact(storage: SqliteStorage) -> None:
         await storage.store_task(TaskModel.new("late", 0))
 
 
+async def rely_on_reports(storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all commits from now on rely on what the system reports, however long ago the files were verified."""
+    monkeypatch.setattr(storage._engine._writer.commits, "_quick_commits", 0)
+    monkeypatch.setattr(writer_connection, "_QUICK_COMMITS_BEFORE_REPORTS", 1)
+    monkeypatch.setattr(writer_connection, "_LONGEST_TRUST_SECONDS", float("inf"))
+    monkeypatch.setattr(writer_connection, "_LONGEST_TRUST_OF_REPORTS_SECONDS", float("inf"))
+    monkeypatch.setattr(file_identity, "_LONGEST_TRUST_OF_READS_SECONDS", float("inf"))
+    for number in range(3):
+        await storage.store_task(a_task(f"before-{number}"))
+
+
+def count_verifications(monkeypatch: pytest.MonkeyPatch) -> list[FileIdentity]:
+    """Return a list that grows by each verification of the paths."""
+    verified: list[FileIdentity] = []
+    verify = FileIdentity.verify_paths
+
+    def noted(identity: FileIdentity, *, trusts_index: bool = True) -> int | None:
+        verified.append(identity)
+        return verify(identity, trusts_index=trusts_index)
+
+    monkeypatch.setattr(FileIdentity, "verify_paths", noted)
+    return verified
+
+
+def raises_permission_error(*_: object, **__: object) -> None:
+    """Fail as a system call that this user may not make."""
+    raise PermissionError
+
+
 ELSEWHERE = [event for event, (finding, _) in TAMPERING.items() if "cut" not in finding and "over" not in finding]
 """What makes a path lead elsewhere. Of a file that is cut, a reader may still have the pages that it needs."""
 
@@ -207,6 +239,98 @@ class TestTampering:
 
         with pytest.raises(DatabaseError, match=finding):
             await storage.store_task(a_task("late"))
+
+    @pytest.mark.parametrize("event", TAMPERING)
+    async def test_a_commit_that_relies_on_reports_of_the_system_is_not_acknowledged_either(
+        self, storage: SqliteStorage, tamper: Callable[[str], None], event: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        finding, action = TAMPERING[event]
+        await rely_on_reports(storage, monkeypatch)
+
+        tamper(action)
+
+        with pytest.raises(DatabaseError, match=finding):
+            await storage.store_task(a_task("late"))
+        error = await outcome(storage, "store_task")
+        assert isinstance(error, DatabaseError)
+        assert re.search(finding, str(error))
+
+    async def test_what_changes_no_content_is_reported_and_verified_once(
+        self, storage: SqliteStorage, tamper: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await rely_on_reports(storage, monkeypatch)
+        verified = count_verifications(monkeypatch)
+
+        tamper("os.chmod(path, 0o640); os.link(path, path + '.link'); os.utime(log)")
+        for number in range(3):
+            await storage.store_task(a_task(f"afterwards-{number}"))
+
+        assert len(verified) == 1
+        assert await storage.get_task("afterwards-2") is not None
+
+    async def test_a_checkpoint_of_another_process_is_verified(
+        self, storage: SqliteStorage, path: Path, tamper: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await rely_on_reports(storage, monkeypatch)
+        verified = count_verifications(monkeypatch)
+
+        tamper("sqlite3.connect(path).execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()")
+        await storage.store_task(a_task("afterwards"))
+
+        assert verified
+        async with await SqliteStorage.open(path) as other:
+            assert await other.get_task("afterwards") is not None
+
+    async def test_what_the_system_does_not_report_is_found_a_moment_later(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        async with await SqliteStorage.open(tmp_path / "a" / "b" / "swarm.db") as storage:
+            await rely_on_reports(storage, monkeypatch)
+            monkeypatch.undo()
+
+            os.rename(tmp_path / "a", tmp_path / "other")
+            await asyncio.sleep(0.01)
+
+            error = await outcome(storage, "store_task")
+            assert isinstance(error, DatabaseError)
+            assert "was renamed, moved or deleted" in str(error)
+
+    @pytest.mark.parametrize("lacks", ["the system call", "a queue", "the right to read the directory"])
+    async def test_without_reports_each_commit_verifies_the_paths(
+        self,
+        storage: SqliteStorage,
+        path: Path,
+        tamper: Callable[[str], None],
+        monkeypatch: pytest.MonkeyPatch,
+        lacks: str,
+    ) -> None:
+        if lacks == "the system call":
+            monkeypatch.setattr(inotify, "_library", None)
+        refused = {"a queue": "__init__", "the right to read the directory": "watch"}
+        if lacks in refused:
+            monkeypatch.setattr(Inotify, refused[lacks], raises_permission_error)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        await rely_on_reports(storage, monkeypatch)
+        verified = count_verifications(monkeypatch)
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+        await storage.store_task(a_task("afterwards"))
+        assert verified
+        tamper(TAMPERING["the file is deleted"][1])
+
+        error = await outcome(storage, "store_task")
+        assert isinstance(error, DatabaseError)
+
+    async def test_the_descriptor_of_the_reports_is_closed_with_the_storage(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        async with await SqliteStorage.open(path) as storage:
+            await rely_on_reports(storage, monkeypatch)
+            assert any("inotify" in os.readlink(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd"))
+
+        assert len(os.listdir("/proc/self/fd")) == descriptors
 
     @pytest.mark.parametrize("event", ELSEWHERE)
     async def test_a_storage_that_only_reads_says_so_too(

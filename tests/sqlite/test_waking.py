@@ -124,7 +124,7 @@ class TestPolling:
     async def test_a_commit_of_another_storage_wakes_with_the_next_poll_and_these_are_frequent(
         self, storage: SqliteStorage, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("swarm_persistence.engines.sql.sqlite.log_notices._inotify", None)
+        monkeypatch.setattr("swarm_persistence.engines.sql.sqlite.inotify._library", None)
         engine = storage._engine
         wake = RecordingLock(engine._writer._wake)
         monkeypatch.setattr(engine._writer, "_wake", wake)

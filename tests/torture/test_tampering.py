@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity, WriterConnection
+from swarm_persistence.engines.sql.sqlite.file_identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from torture.judge import BrokenPromiseError
 from torture.tampering import WAYS, tamper
 from torture.trials import run_trial
@@ -20,9 +21,9 @@ def test_a_storage_that_does_not_verify_its_files_is_caught(tmp_path: Path, monk
         (tmp_path / str(seed)).mkdir()
         with monkeypatch.context() as patched:
             for name in ("verify_paths", "verify_now_and_then"):
-                patched.setattr(FileIdentity, name, lambda *_: None)
+                patched.setattr(FileIdentity, name, lambda *_, **__: None)
             for name in ("prepare", "confirm", "verify"):
-                patched.setattr(WriterConnection, name, lambda *_: None)
+                patched.setattr(WriterConnection, name, lambda *_, **__: None)
             try:
                 tamper(seed, tmp_path / str(seed))
             except AssertionError as error:

@@ -31,6 +31,7 @@ from swarm_persistence.engines.sql.sqlite.access import Access
 from swarm_persistence.engines.sql.sqlite.backup import back_up
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait, open_connection, switch_to_wal
 from swarm_persistence.engines.sql.sqlite.failures import translate
+from swarm_persistence.engines.sql.sqlite.file_identity import FileIdentity
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Writer
 from swarm_persistence.engines.sql.sqlite.log import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
@@ -41,7 +42,6 @@ from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession, SqliteS
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
-from swarm_persistence.engines.sql.sqlite.writer_connection import FileIdentity
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches

@@ -1,23 +1,21 @@
 """The writing connection, which verifies around each commit that it writes to the file at its path.
 
-SQLite holds descriptors: after a file was deleted, moved or replaced, it goes on writing to a file that no path leads
-to, and reports success. Other programs may also truncate or overwrite what was committed. The contents are read through
-SQLite's own descriptors, and nothing here opens a file: closing any descriptor of it would drop this process's locks.
-No link is followed: the paths are resolved, and a later opening would look for the log beside the link's target.
+Other programs may replace the file (see `file_identity`), and truncate or overwrite what was committed. The contents
+are read through SQLite's own descriptors, and nothing here opens a file: closing any descriptor of it would drop this
+process's locks.
 """
 
-import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from struct import Struct
-from typing import Any, NamedTuple
 
 import apsw
 
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection, is_open_outcome, unknown_outcome
+from swarm_persistence.engines.sql.sqlite.file_identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.inotify import ATTRIBUTES_CHANGED, DELETED, ENDED, MODIFIED, MOVED, Inotify
 from swarm_persistence.engines.sql.sqlite.schema_version import APPLICATION_ID
 from swarm_persistence.engines.watches import Watches
 from swarm_persistence.errors import DatabaseError, OutcomeUnknownError
@@ -40,22 +38,14 @@ _PAUSE_SECONDS = 0.002
 _LONGEST_TRUST_SECONDS = 0.001
 """How long a commit relies on the verification of the one before. Damage within that time is found after the commit, as
 damage during a commit is. Verifying before each commit as well took 4 % of the time of a caller's single inserts."""
-_LONGEST_TRUST_OF_READS_SECONDS = 0.005
-"""How long reads rely on the last verification: another one would add a third to the time of a point read."""
-
-_REMEDY = "stop the programs that use it, put the file and its log back in place, and open the storage again"
-_PARTS = {"": "the file", "-wal": "its log", "-shm": "the index of its log"}
-
-# The layout of struct statx: https://man7.org/linux/man-pages/man2/statx.2.html
-_AT_FDCWD = -100
-_AT_SYMLINK_NOFOLLOW = 0x100
-_STATX_INO_AND_SIZE = 0x100 | 0x200
-_BUFFER_BYTES = 256
-_INODE_SIZE_DEVICE = Struct("=32xQQ88xQ")
-
-PathStatus = tuple[int, int, int]
-"""Inode, size and device of the file at a path. Devices are equal for paths on one file system, but are not the
-operating system's device numbers."""
+_LONGEST_TRUST_OF_REPORTS_SECONDS = 0.005
+"""How long commits rely on the system to report what is done to the files: on a network's file system, or where a
+directory further up was renamed, it does not."""
+_QUICK_COMMITS_BEFORE_REPORTS = 100
+"""How many commits follow another one at once before reports are worth a queue, of which each user has few."""
+_DONE_TO_PATH = ATTRIBUTES_CHANGED | MOVED | DELETED
+_DONE_TO_FILE = _DONE_TO_PATH | MODIFIED
+"""The file itself is written by checkpoints alone. Each commit writes to its log."""
 
 
 class WriterConnection:
@@ -64,7 +54,7 @@ class WriterConnection:
     def __init__(
         self,
         open_connection: Callable[[bool], apsw.Connection],
-        identity: "FileIdentity",
+        identity: FileIdentity,
         busy_handler: BusyHandler,
         translate: Callable[[BaseException], BaseException],
         watches: Watches,
@@ -82,7 +72,9 @@ class WriterConnection:
         self._identity = identity
         self.busy_handler = busy_handler
         self._is_spoiled = False
-        self._confirmed_at = float("-inf")
+        self._confirmed_at = self._verified_at = float("-inf")
+        self._quick_commits = 0
+        self._reports = _Reports()
         self.is_outcome_unknown = False
         """Whether a commit since this was last set to `False` may be stored or not."""
         self._due_at = _LONGEST_LOG_FRAMES
@@ -113,6 +105,10 @@ class WriterConnection:
         if self._is_spoiled:
             self._reopen()
         contents, is_trusted = self._contents, time.monotonic() - self._confirmed_at < _LONGEST_TRUST_SECONDS
+        if is_trusted and self._quick_commits < _QUICK_COMMITS_BEFORE_REPORTS:
+            self._quick_commits += 1
+            if self._quick_commits == _QUICK_COMMITS_BEFORE_REPORTS and self._identity.paths:
+                self._reports.request(self._identity.paths)
         if contents is None or self._identity.is_wrong or not (is_trusted or contents.is_as_noted(self.connection)):
             self.verify(self.connection)
         if self._reserve is not None:
@@ -125,13 +121,21 @@ class WriterConnection:
             OutcomeUnknownError: it is not, or that could not be verified.
 
         """
-        contents = self._contents
+        contents, connection, now = self._contents, self.connection, time.monotonic()
+        size: int | None = None
         try:
-            size = self._identity.verify_paths()
+            is_recent = now - self._verified_at < _LONGEST_TRUST_OF_REPORTS_SECONDS
+            is_undisturbed = is_recent and self._reports.are_none()
+            if not is_undisturbed:
+                size = self._identity.verify_paths(trusts_index=not is_recent)
             if contents is not None and not (
-                contents.is_as_noted(self.connection, size) and contents.note_last_frame(self.connection)
+                contents.is_log_as_noted(connection)
+                and (is_undisturbed or contents.is_file_as_noted(connection, size))
+                and contents.note_last_frame(connection)
             ):
-                self.verify(self.connection)
+                self.verify(connection)
+            if not is_undisturbed:
+                self._verified_at = now  # otherwise, the next `prepare` verifies everything
             self._confirmed_at = time.monotonic()
             self.is_checkpoint_due = contents is not None and contents.frames >= self._due_at
         except DatabaseError as error:
@@ -176,6 +180,7 @@ class WriterConnection:
         """Close the connection; SQLite checkpoints the log if file and log are still those that were opened."""
         with suppress(DatabaseError, apsw.Error):
             self.verify(self.connection)
+        self._reports.end()
         self._identity.close(self.connection)
 
     def begin(self) -> None:
@@ -236,113 +241,42 @@ class WriterConnection:
         self._identity.close(spoiled)
 
 
-class _KnownPath(NamedTuple):
-    """A path, and the file that was opened there."""
+class _Reports:
+    """What the system reports to be done to the files, by any process of this machine; none where it cannot report."""
 
-    path: str
-    status: Callable[[], PathStatus]
-    inode: int
-    device: int
+    def __init__(self) -> None:
+        self._events: Inotify | None = None
 
-
-class FileIdentity:
-    """The inodes of the opened files, compared with those at their paths; while they differ, every call is refused."""
-
-    def __init__(self, path: str, *, is_virtual: bool) -> None:
-        """Take the path as the caller gave it; a virtual file system may keep files without paths."""
-        self._path = path
-        self._is_virtual = is_virtual
-        self._known: list[_KnownPath] = []
-        self._known_without_index: list[_KnownPath] = []
-        self._parts: dict[str, str] = {}
-        self._verified_at = 0.0
-        self.is_wrong = False
-        """Whether the last verification has found a difference."""
-        self._damage = ""
-
-    def record(self, connection: apsw.Connection) -> int | None:
-        """Record the files that the writer's first connection has opened; return the file's size, if it has a path."""
-        name = connection.filename
-        self._parts = {self._path: "the file"}
-        if not connection.readonly("main"):
-            self._parts.update({f"{name}{suffix}": part for suffix, part in _PARTS.items()})
-        for path in self._parts:
-            status = path_status(path)
+    def request(self, paths: Iterable[str]) -> None:
+        """Request the reports on the files at these paths, the database first."""
+        # All queues may be in use, or the directory must not be read: then each commit verifies the paths.
+        with suppress(OSError):
+            self._events = events = Inotify(is_blocking=False)
             try:
-                inode, _, device = status()
-            except FileNotFoundError:
-                if self._is_virtual:
-                    continue
-                raise self._difference(path) from None
-            self._known.append(_KnownPath(path, status, inode, device))
-        # What another process commits by an index of its own shows in the log.
-        self._known_without_index = [known for known in self._known if known.path != f"{name}-shm"]
-        return self.verify_paths()
+                for number, path in enumerate(paths):
+                    if not number:
+                        events.watch(os.path.dirname(path), _DONE_TO_PATH)
+                    events.watch(path, _DONE_TO_PATH if number else _DONE_TO_FILE)
+            except OSError:
+                self.end()
+                raise
 
-    def verify_paths(self) -> int | None:
-        """Verify the files at the paths, in any thread; return the file's size, if it has a path.
-
-        Raises:
-            DatabaseError: they differ, or did before; the message says what to do.
-
-        """
-        if self._damage:
-            raise DatabaseError(self._damage)
-        size: int | None = None
-        path = self._path
-        now = time.monotonic()
-        is_trusted = not self.is_wrong and now - self._verified_at < _LONGEST_TRUST_OF_READS_SECONDS
-        try:
-            for path, status, inode, device in self._known_without_index if is_trusted else self._known:
-                found_inode, found_size, found_device = status()
-                if found_inode != inode or found_device != device:
-                    raise self._difference(path)
-                if size is None:
-                    size = found_size
-        except OSError:
-            raise self._difference(path) from None
-        if not is_trusted:
-            self.is_wrong = False
-            self._verified_at = now
-        return size
-
-    def verify_now_and_then(self) -> None:
-        """Verify the paths unless they were verified just now; raises as `verify_paths` does."""
-        if self.is_wrong or time.monotonic() - self._verified_at > _LONGEST_TRUST_OF_READS_SECONDS:
-            self.verify_paths()
-
-    def damaged(self, finding: str) -> DatabaseError:
-        """Return the error for damage in the file or its log; every later call is refused with it."""
-        self.is_wrong = True
-        # Truncated data cannot be recovered, so this is final.
-        self._damage = f"{self._path!r}: {finding}, while the storage had it open; {_REMEDY}, or restore a backup"
-        return DatabaseError(self._damage)
-
-    def close(self, connection: apsw.Connection) -> None:
-        """Close a connection. While files differ, SQLite must neither checkpoint the log nor delete a file."""
-        if self.is_wrong and not self._is_only_log_gone():
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        connection.close()
-
-    def _is_only_log_gone(self) -> bool:
-        """Tell whether only the log's path is missing: then SQLite may still checkpoint its open log."""
-        if self._damage:
+    def are_none(self) -> bool:
+        """Tell whether nothing was reported since the last call, though it would have been."""
+        events = self._events
+        if events is None or events.count():
             return False
-        differing = [each for each in self._known if _identity(each.status) != (each.inode, each.device)]
-        return all(each.path.endswith("-wal") and _identity(each.status) is None for each in differing)
+        if not events.waiting.value:
+            return True
+        if any(event & ENDED for event in events.read()):
+            self.end()  # the file is gone
+        return False
 
-    def _difference(self, path: str) -> DatabaseError:
-        self.is_wrong = True
-        directory, part = os.path.dirname(path), self._parts[path]
-        if not os.path.isdir(directory):
-            event = f"its directory {directory!r} was renamed, moved or deleted"
-        elif not os.path.lexists(path):
-            event = f"{part} was deleted or moved away"
-        elif os.path.islink(path):
-            event = f"a symbolic link was put in the place of {part}"
-        else:
-            event = f"{part} was replaced by another file"
-        return DatabaseError(f"{self._path!r}: {event}, while the storage had it open; {_REMEDY}")
+    def end(self) -> None:
+        """Request no more of them; idempotent."""
+        events, self._events = self._events, None
+        if events is not None:
+            events.close()
 
 
 class _Contents:
@@ -364,18 +298,28 @@ class _Contents:
         self._note_log(connection)
         self._note_first_page(connection, self._read(connection, _FILE, 0, self._page_size))
 
-    def is_as_noted(self, connection: apsw.Connection, size: int | None = None) -> bool:
+    def is_as_noted(self, connection: apsw.Connection) -> bool:
         """Tell whether file and log begin as noted, and hold the last commit."""
+        return self.is_log_as_noted(connection) and self.is_file_as_noted(connection, None)
+
+    def is_log_as_noted(self, connection: apsw.Connection) -> bool:
+        """Tell whether the log begins as noted, and holds the last commit."""
         read, frame = connection.read, self._last_frame
         try:
-            return (
-                (size is None or size == self._size)
-                and read("main", _LOG, 0, _LOG_HEADER_BYTES)[1] == self._log_header
-                and (not frame or read("main", _LOG, self._last_frame_at, _FRAME_HEADER_BYTES)[1] == frame)
-                and self._first_page.startswith(read("main", _FILE, 0, _FILE_HEADER_BYTES)[1])
+            return read("main", _LOG, 0, _LOG_HEADER_BYTES)[1] == self._log_header and (
+                not frame or read("main", _LOG, self._last_frame_at, _FRAME_HEADER_BYTES)[1] == frame
             )
         except apsw.SQLError:
             return False  # `finding` reads it again, and raises what the caller is to see
+
+    def is_file_as_noted(self, connection: apsw.Connection, size: int | None) -> bool:
+        """Tell whether the file begins as noted; `size` is the file's, if it has a path."""
+        if size is not None and size != self._size:
+            return False
+        try:
+            return self._first_page.startswith(connection.read("main", _FILE, 0, _FILE_HEADER_BYTES)[1])
+        except apsw.SQLError:
+            return False
 
     def note_last_frame(self, connection: apsw.Connection, header: bytes | None = None) -> bool:
         """Note the last frame of the log that begins with this header, by default the noted one.
@@ -507,57 +451,3 @@ class _Contents:
 def _failed_read() -> Exception:
     """Return the error for a failed disk read, which the driver reports only as "SQL error"."""
     return apsw.exception_for(apsw.SQLITE_IOERR_READ)
-
-
-def _identity(status: Callable[[], PathStatus]) -> tuple[int, int] | None:
-    with suppress(OSError):
-        inode, _, device = status()
-        return inode, device
-    return None
-
-
-def path_status(path: str) -> Callable[[], PathStatus]:
-    """Return a function that reads the status of a path at each call; it raises `OSError` as `os.lstat` does.
-
-    A symbolic link is not followed.
-    """
-    if _statx is None:
-        return lambda: _by_lstat(path)
-    statx, encoded, buffer = _statx, os.fsencode(path), bytearray(_BUFFER_BYTES)
-    # Converted once: to convert them at each call takes as long as the call itself. One buffer does for all threads, as
-    # the call holds the interpreter lock: at most, a thread reads what another one has just found at the same path.
-    arguments = (
-        ctypes.c_int(_AT_FDCWD),
-        ctypes.c_char_p(encoded),
-        ctypes.c_int(_AT_SYMLINK_NOFOLLOW),
-        ctypes.c_uint(_STATX_INO_AND_SIZE),
-        (ctypes.c_char * _BUFFER_BYTES).from_buffer(buffer),
-    )
-    unpack = _INODE_SIZE_DEVICE.unpack_from
-
-    def by_statx() -> PathStatus:
-        if statx(*arguments):
-            return _by_lstat(path)  # let it raise; or an old kernel, or a sandbox, lacks the call
-        return unpack(buffer)
-
-    return by_statx
-
-
-def _by_lstat(path: str) -> PathStatus:
-    found = os.lstat(path)
-    return found.st_ino, found.st_size, found.st_dev
-
-
-def _find_statx() -> Any:
-    """Return the system's function that reads inode, size and device of a path without its times, if any.
-
-    Since Linux 6.13, a file whose times were read gets new ones with its next write, which fdatasync then writes to the
-    journal: one `lstat` per commit made a caller's single commits take half as long again.
-    """
-    try:
-        return ctypes.PyDLL(None).statx
-    except (AttributeError, OSError, TypeError):
-        return None  # another system, or a C library that lacks it
-
-
-_statx = _find_statx()
