@@ -1,6 +1,7 @@
 """Tasks that a worker claims before it has a slot for them: it starts them soon, or hands them back."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +165,34 @@ async def test_a_worker_whose_loop_is_blocked_leaves_to_others_what_it_has_not_b
         tasks = await completed(storage, "a", "b", "c")
     assert (tasks["c"].result, tasks["c"].claim_count) == ("by another worker", 2)
     assert worker.outcomes == {"completed": 2}
+
+
+@pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"]])
+async def test_what_a_claim_has_claimed_is_not_begun_once_its_lease_may_have_passed(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, ids: list[str]
+) -> None:
+    """While the loop is blocked, or the process stopped, other workers take over the tasks of a claim in flight."""
+    claim = storage.claim_next_tasks
+    late: list[TaskModel] = []
+    seen: list[tuple[str, int]] = []
+
+    async def claim_late(*arguments: Any, **options: Any) -> Any:
+        tasks = await claim(*arguments, **options)
+        if not late:
+            late.extend(tasks)
+            threading.Event().wait(LEASE)  # blocks the loop
+        return tasks
+
+    async def note(task: TaskModel) -> None:
+        seen.append((task.id, task.claim_count))
+
+    monkeypatch.setattr(storage, "claim_next_tasks", claim_late)
+    await store(storage, *ids)
+    async with a_worker(storage, {"work": note}, concurrency=2, lease=LEASE) as worker:
+        await completed(storage, *ids)
+    assert len(late) == min(len(ids), 2)
+    assert sorted(seen) == [(id, 1 + (id in [task.id for task in late])) for id in ids]
+    assert worker.outcomes == {"completed": len(ids)}
 
 
 def test_nothing_is_claimed_ahead_before_a_handler_has_ended() -> None:

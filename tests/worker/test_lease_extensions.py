@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from swarm_persistence import SqliteStorage, TaskModel, TaskStatus
+from swarm_persistence.worker import task_runs
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.retry_policies import RetryPolicy
 from swarm_persistence.worker.task_runs import MARKED_AFTER_SECONDS, TaskLimits, TaskRun
@@ -18,6 +21,7 @@ from worker.workers import store
 
 LEASE_SECONDS = 600.0
 TASK_TIMEOUT_SECONDS = 100.0
+CLAIMED_AT = 1000.0
 
 
 class Owner:
@@ -54,8 +58,13 @@ async def wait(_: TaskModel) -> None:
     await asyncio.Event().wait()
 
 
-async def a_run(storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_timeout: float | None = None) -> TaskRun:
-    """Claim a task, and return its run; marked as running already, or not."""
+async def a_run(
+    storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_timeout: float | None = None, waited: float = 0.0
+) -> TaskRun:
+    """Claim a task, and return its run; marked as running already, or not.
+
+    By its clock, it was claimed at `CLAIMED_AT`, and has waited for a slot since.
+    """
     await store(storage, "a")
     task = await storage.claim_next_task("agent-1", lease=LEASE_SECONDS)
     assert task is not None
@@ -64,13 +73,26 @@ async def a_run(storage: SqliteStorage, owner: Owner, *, is_marked: bool, task_t
         assert task.status is TaskStatus.RUNNING
     limits = TaskLimits(LEASE_SECONDS, task_timeout)
     control = HandlerControl(storage, task)
-    return TaskRun(storage, task, limits, handler_name="wait", policy=RetryPolicy(), control=control, owner=owner)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_runs, "time", SimpleNamespace(monotonic=lambda: CLAIMED_AT + waited))
+        return TaskRun(
+            storage,
+            task,
+            limits,
+            handler_name="wait",
+            policy=RetryPolicy(),
+            control=control,
+            owner=owner,
+            claimed_at=CLAIMED_AT,
+        )
 
 
-async def test_a_marked_task_is_extended_after_a_third_of_its_lease(storage: SqliteStorage) -> None:
-    run = await a_run(storage, Owner(), is_marked=True)
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_a_task_is_extended_a_third_of_its_lease_after_its_claim(storage: SqliteStorage, is_marked: bool) -> None:
+    """It may have waited for a slot since, or its claim for an answer."""
+    run = await a_run(storage, Owner(), is_marked=is_marked, waited=LEASE_SECONDS / 3)
 
-    assert run.due_at - run.started_at == LEASE_SECONDS / 3
+    assert run.due_at == CLAIMED_AT + LEASE_SECONDS / 3
 
 
 async def test_a_task_is_marked_as_running_before_that(storage: SqliteStorage) -> None:
@@ -93,7 +115,7 @@ async def test_nothing_happens_before_it_is_due(storage: SqliteStorage) -> None:
     await asyncio.sleep(0)
 
     assert not owner.is_told.is_set()
-    assert run.due_at - run.started_at == LEASE_SECONDS / 3
+    assert run.due_at == CLAIMED_AT + LEASE_SECONDS / 3
     assert run.task.lease_expires_at == before
 
 

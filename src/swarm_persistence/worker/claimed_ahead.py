@@ -8,7 +8,9 @@ from typing import NamedTuple
 from swarm_persistence.models import TaskModel
 
 
-class _Waiting(NamedTuple):
+class WaitingTask(NamedTuple):
+    """A claimed task, and when it was claimed at the earliest, by the monotonic clock."""
+
     task: TaskModel
     claimed_at: float
 
@@ -17,7 +19,7 @@ class ClaimedAhead:
     """Tasks in the order of their claims; each is taken once, even by concurrent threads."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[WaitingTask] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -28,30 +30,32 @@ class ClaimedAhead:
         # Of a copy: the thread that guards the loop may take tasks meanwhile.
         return [waiting.task for waiting in list(self._waiting)]
 
-    def add(self, tasks: list[TaskModel]) -> None:
-        """Add tasks that were claimed just now."""
-        now = time.monotonic()
-        self._waiting.extend([_Waiting(task, now) for task in tasks])
+    def add(self, tasks: list[TaskModel], claimed_at: float) -> None:
+        """Add tasks that were claimed no earlier than at this time of the monotonic clock."""
+        self._waiting.extend([WaitingTask(task, claimed_at) for task in tasks])
 
-    def take(self) -> TaskModel | None:
+    def take(self) -> WaitingTask | None:
         """Take the next task."""
         try:
-            return self._waiting.popleft().task
+            return self._waiting.popleft()
         except IndexError:
             return None
 
-    def take_all(self) -> list[TaskModel]:
+    def take_all(self) -> list[WaitingTask]:
         """Take all tasks, the next one last; from any thread."""
-        taken: list[TaskModel] = []
+        taken: list[WaitingTask] = []
         while True:
             try:
-                taken.append(self._waiting.pop().task)
+                taken.append(self._waiting.pop())
             except IndexError:
                 return taken
 
-    def take_overdue(self, longest: float) -> list[TaskModel]:
+    def take_overdue(self, longest: float) -> list[WaitingTask]:
         """Take all tasks if the first of them has waited for longer than this many seconds."""
-        is_overdue = bool(self._waiting) and time.monotonic() - self._waiting[0].claimed_at >= longest
+        try:
+            is_overdue = time.monotonic() - self._waiting[0].claimed_at >= longest
+        except IndexError:
+            return []
         return self.take_all() if is_overdue else []
 
     def discard(self, task: TaskModel) -> bool:

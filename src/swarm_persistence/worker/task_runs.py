@@ -109,7 +109,9 @@ class TaskRun:
         policy: RetryPolicy,
         control: HandlerControl,
         owner: RunOwner,
+        claimed_at: float,
     ) -> None:
+        """Take the task; its lease runs from `claimed_at` on, at the earliest, by the monotonic clock."""
         self.outcome: Outcome | None = None
         self.handler_name = handler_name
         self.handling: asyncio.Task[_HandlerResult] | None = None
@@ -131,10 +133,9 @@ class TaskRun:
         self._end: _HandlerEnd | None = None
         self._ends_at = float("inf") if limits.task_timeout is None else self.started_at + limits.task_timeout
         # A third of the lease leaves two more attempts before it expires.
-        first = limits.lease / 3
+        self._extend_at = claimed_at + limits.lease / 3
         if task.status is not TaskStatus.RUNNING:
-            first = min(first, MARKED_AFTER_SECONDS)
-        self._extend_at = self.started_at + first
+            self._extend_at = min(self._extend_at, self.started_at + MARKED_AFTER_SECONDS)
         self._extending: asyncio.Task[None] | None = None
         self._must_check_again = False
         self._recording: asyncio.Task[None] | None = None

@@ -20,7 +20,7 @@ from swarm_persistence.worker import pace
 from swarm_persistence.worker.background_jobs import BackgroundJobs
 from swarm_persistence.worker.blocked_loops import LoopGuard
 from swarm_persistence.worker.claim_waits import ClaimWaits
-from swarm_persistence.worker.claimed_ahead import ClaimedAhead
+from swarm_persistence.worker.claimed_ahead import ClaimedAhead, WaitingTask
 from swarm_persistence.worker.handler_control import HandlerControl
 from swarm_persistence.worker.logs import worker_log
 from swarm_persistence.worker.pending_releases import PendingReleases, release_once
@@ -217,10 +217,11 @@ class WorkerRun:
                 run.conclude(Outcome.COMPLETED)
         if room:
             self._pace.note_claim(time.monotonic() - started_at)
-            self._take(done.claimed)
+            self._take(done.claimed, started_at)
 
     async def _claim(self, room: int, *, is_running: bool) -> None:
         limits = self._settings.limits
+        started_at = time.monotonic()
         try:
             tasks = await self._writes.limited(
                 self._storage.claim_next_tasks(
@@ -246,12 +247,12 @@ class WorkerRun:
             self._claim_waits.back_off(error)
         else:
             self._claim_waits.has_succeeded()
-            self._take(tasks)
+            self._take(tasks, started_at)
 
-    def _take(self, tasks: list[TaskModel]) -> None:
-        """Take claimed tasks."""
+    def _take(self, tasks: list[TaskModel], claimed_at: float) -> None:
+        """Take tasks that were claimed no earlier than at this time of the monotonic clock."""
         self._claim_waits.may_find_tasks = bool(tasks)
-        self._ahead.add(tasks)
+        self._ahead.add(tasks, claimed_at)
         if self._is_stopping:
             self._release_unstarted()  # stopped while they were being claimed
         self._start_what_fits()
@@ -277,14 +278,17 @@ class WorkerRun:
         return len(self._ahead) + self._writes.claiming + claimed <= self._free_slots()
 
     def _start_what_fits(self) -> None:
+        # While the loop was blocked, or the process stopped, nothing has extended the leases of a claim in flight.
+        self._release_if_waiting_for(self._settings.limits.lease)
         concurrency = self._settings.concurrency - self._threads.abandoned
-        while len(self._running) < concurrency and (task := self._ahead.take()) is not None:
-            self._start(task)
+        while len(self._running) < concurrency and (waiting := self._ahead.take()) is not None:
+            self._start(waiting)
         if len(self._ahead) and self._ahead_timer is None:
             self._ahead_timer = self._loop.call_later(self._longest_ahead, self._release_overdue)
 
-    def _start(self, task: TaskModel) -> None:
-        run = self._run_of(task)
+    def _start(self, waiting: WaitingTask) -> None:
+        task = waiting.task
+        run = self._run_of(task, waiting.claimed_at)
         self._running[run] = None
         self._timer.expect(run.due_at)
         run.start(self._handle_of(task, run.control))
@@ -298,7 +302,7 @@ class WorkerRun:
             handle = instrumentation.around(handle, self._agent.id)
         return handle
 
-    def _run_of(self, task: TaskModel) -> TaskRun:
+    def _run_of(self, task: TaskModel, claimed_at: float) -> TaskRun:
         run = TaskRun(
             self._storage,
             task,
@@ -307,6 +311,7 @@ class WorkerRun:
             policy=self._settings.policies[task.task_type],
             control=HandlerControl(self._storage, task),
             owner=self,
+            claimed_at=claimed_at,
         )
         self._unsettled[run] = None
         return run
@@ -363,21 +368,24 @@ class WorkerRun:
         self._pending_releases.give_up()
 
     def _release_unstarted(self) -> None:
-        for task in self._ahead.take_all():
-            self._run_of(task).cancel_and_release()
+        for waiting in self._ahead.take_all():
+            self._run_of(*waiting).cancel_and_release()
 
     def _release_overdue(self) -> None:
         """Release tasks that got no slot in time, as other workers may have one."""
         self._ahead_timer = None
-        tasks = self._ahead.take_overdue(self._longest_ahead)
-        if tasks:
-            self._pace.reset()
-            self._pending_releases.begin(tasks)
+        self._release_if_waiting_for(self._longest_ahead)
         self._start_what_fits()
+
+    def _release_if_waiting_for(self, seconds: float) -> None:
+        """Release the tasks that wait for a slot if the first one has waited for so long."""
+        if late := self._ahead.take_overdue(seconds):
+            self._pace.reset()
+            self._pending_releases.begin(waiting.task for waiting in late)
 
     async def _release_ahead(self) -> None:
         """Release the tasks claimed ahead while the loop is blocked; called from another loop, with one try."""
-        await release_once(self._storage, self._ahead.take_all())
+        await release_once(self._storage, [waiting.task for waiting in self._ahead.take_all()])
 
     async def _sign_off(self) -> None:
         if isinstance(self._failure, ClosedError):
