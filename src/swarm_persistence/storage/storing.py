@@ -43,10 +43,12 @@ async def store(core: StorageCore, table: Table[M], model: M) -> M:
     scope = None if innermost_scope() is None else core._scope()
     executor = scope or (core._engine_outside() if core._held_transactions.scopes else core._engine)
     sequences = await executor.write((Insert(model),))
-    if scope is None and table.is_versioned:
-        new.version += 1
-    else:
+    if scope is not None:
         _note_stored(scope, table, model, sequences[0])
+    elif table.is_versioned:
+        new.version += 1
+    elif table.is_numbered:
+        new.sequence = sequences[0]
     return model
 
 

@@ -132,9 +132,14 @@ class StatementCompiler(ABC):
         """
         if type(steps) is BoundSteps and self._templates is not None:
             return [statement.bound(steps.values) for statement in self._templates(steps.prepared)]
-        if len(steps) == 1 and type(steps[0]) is not Insert:
+        if len(steps) == 1:
             # Hundreds may be in flight. The garbage collector counts new lists, but no tuples that Python reuses.
-            return (self._by_class[type(steps[0])](steps[0]),)
+            step = steps[0]
+            if type(step) is not Insert:
+                return (self._by_class[type(step)](step),)
+            if step.unless is None:
+                table, encode, new_insert, insertion = self._tables[type(step.model)]
+                return (new_insert(table, [encode(step.model)], insertion),)
         statements: list[Statement] = []
         last: InsertStatement | None = None
         for step in steps:
