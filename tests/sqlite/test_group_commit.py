@@ -99,6 +99,33 @@ class TestTogether:
 
         assert [statement.split("\n")[0].split(" (")[0] for statement in watch.statements] == ["INSERT INTO agents"]
 
+    async def test_lists_of_events_are_one_statement_and_number_them_in_their_order(
+        self, storage: SqliteStorage, watch: Watch
+    ) -> None:
+        await storage.store_event(an_event("single"))
+        lists = [[an_event(f"event-{size}-{place}") for place in range(size)] for size in (30, 1, 20)]
+        watch.forget_statements()
+
+        await asyncio.gather(*map(storage.store_many, lists))
+
+        assert [statement.split(" (")[0] for statement in watch.statements] == ["INSERT INTO events"]
+        assert [event.sequence for events in lists for event in events] == [*range(2, 53)]
+        assert [event.id for event in await storage.read_events(1)] == [each.id for events in lists for each in events]
+
+    async def test_a_list_with_a_known_id_fails_as_a_whole_and_alone(self, storage: SqliteStorage) -> None:
+        await storage.store_event(an_event("known"))
+        before, after = [an_event("a"), an_event("b")], [an_event("e"), an_event("f")]
+
+        outcomes = await asyncio.gather(
+            *map(storage.store_many, (before, [an_event("c"), an_event("known"), an_event("d")], after)),
+            return_exceptions=True,
+        )
+
+        assert [type(each) for each in outcomes if isinstance(each, Exception)] == [ConflictError]
+        stored = await storage.read_events()
+        assert [event.id for event in stored] == ["known", "a", "b", "e", "f"]
+        assert [event.sequence for event in stored[1:]] == [event.sequence for event in (*before, *after)]
+
     async def test_the_claims_of_a_tick_let_what_is_due_be_ready_once(
         self, storage: SqliteStorage, watch: Watch
     ) -> None:

@@ -7,10 +7,10 @@ them as one group.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import cast
 
 import apsw
@@ -347,17 +347,16 @@ class GroupCommit(WriterConnection):
         """Run operations that only add rows to one table as one statement; tell whether that was possible.
 
         The statement is its own transaction. The driver releases the interpreter lock once per statement, so all of it,
-        disk access included, runs in parallel with the event loop.
+        disk access included, runs in parallel with the event loop. In an explicit transaction, SQLite would also copy
+        each page that a statement of several rows changes, into a temporary file.
         """
-        bulk, rows = _next_inserts(operations, 0)
+        bulk, rows = _inserts_of(operations)
         puts = _puts_of(operations, rows) if bulk is None else None
         if puts is not None:
             if self._puts_until_attempt:
                 self._puts_until_attempt -= 1
                 return False
             bulk = puts.new
-        elif len(rows) != len(operations):
-            return False
         count = len(rows)
         if bulk is None or count > bulk.largest_chunk:
             return False
@@ -373,10 +372,12 @@ class GroupCommit(WriterConnection):
             raise self._lost(error) from error
         last = self.connection.last_insert_rowid()
         self.confirm()
-        if puts is None:
-            # SQLite numbers the rows of one statement one after the other.
+        # SQLite numbers the rows of one statement one after the other.
+        if puts is None and count == len(operations):
             for sequence, operation in enumerate(operations, last - count + 1):
                 operation.result = (sequence,)
+        elif puts is None:
+            _number_lists(operations, iter(range(last - count + 1, last + 1)))
         else:
             self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
             for operation in operations:
@@ -460,6 +461,30 @@ def changed_by(operation: Operation) -> set[str]:
 def _is_atomic(statements: Sequence[Statement]) -> bool:
     """Tell whether SQLite by itself undoes all of the statements if one fails."""
     return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
+
+
+def _inserts_of(operations: list[Operation]) -> tuple[BulkInsert | None, list[Row]]:
+    """Return what adds the rows of all operations, and the rows, if they do nothing but add rows to one table."""
+    first = operations[0].statements[0]
+    if type(first) is not BulkInsertStatement:
+        return None, []
+    bulk = first.bulk
+    rows: list[Row] = []
+    for operation in operations:
+        statements = operation.statements
+        if len(statements) != 1 or type(statement := statements[0]) is not BulkInsertStatement:
+            return None, []
+        if statement.bulk is not bulk:
+            return None, []
+        rows += statement.rows
+    return bulk, rows
+
+
+def _number_lists(operations: list[Operation], sequences: Iterator[int]) -> None:
+    """Give operations of several rows the next sequences."""
+    for operation in operations:
+        (statement,) = cast(Sequence[BulkInsertStatement], operation.statements)
+        operation.result = [*islice(sequences, len(statement.rows))]
 
 
 def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInsert | None, list[Row]]:
