@@ -15,6 +15,7 @@ from typing import Any
 
 from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.transaction_errors import lock_timed_out
+from swarm_persistence.errors import OtherError
 
 Action = Callable[[], object]
 
@@ -23,13 +24,23 @@ class DeferredLock:
     """A mutex with a queue of deferred actions. Never hold it across an `await`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the thread that holds a `Lock` would wait for itself
+        self._is_held = False
         self._actions: deque[Action] = deque()
 
     def __enter__(self) -> None:
+        """Wait for the lock; raise `OtherError` if the calling thread holds it."""
         self._lock.acquire()
+        if self._is_held:
+            self._lock.release()
+            raise OtherError(
+                "a finalizer, or a signal's handler, calls the storage in the midst of another call of its thread; "
+                "make this call after that one"
+            )
+        self._is_held = True
 
     def __exit__(self, *_: object) -> None:
+        self._is_held = False
         self._lock.release()
         if self._actions:
             self._run_actions()
@@ -45,10 +56,15 @@ class DeferredLock:
     def _run_actions(self) -> None:
         # If the lock is held, its holder finds the action in the queue after it has released the lock.
         while self._actions and self._lock.acquire(blocking=False):
+            if self._is_held:
+                self._lock.release()
+                return
+            self._is_held = True
             try:
                 while self._actions:
                     self._actions.popleft()()
             finally:
+                self._is_held = False
                 self._lock.release()
 
 

@@ -36,13 +36,13 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
         self._why_writes_wait = why_writes_wait
         self._are_writes_stuck = are_writes_stuck
         self._reads_on_writer = settings.max_connections == 1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that calls the storage may interrupt its own thread
 
     def __missing__(self, loop: asyncio.AbstractEventLoop | None) -> _Submitters:
         """Create those of the running loop; raise `OtherError` if none runs, or if threads were replaced."""
         running = running_loop() if loop is None else loop
         with self._lock:
-            for closed in [other for other in self if other is not None and other.is_closed()]:
+            for closed in [other for other in list(self) if other is not None and other.is_closed()]:
                 del self[closed]
             if isinstance(running, CallingThreadLoop):
                 return self.setdefault(running, self._of_thread(running))

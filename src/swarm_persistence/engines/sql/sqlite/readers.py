@@ -68,7 +68,7 @@ class Readers:
         self._bounded = BoundedReads(settings.longest_stay)
         self._turns = ReadTurns()
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that reads may interrupt its own thread
         self._threads: set[threading.Thread] = set()
         self._pooled_readers: tuple[PooledReader, ...] = ()
         self._unfinished = 0
