@@ -7,12 +7,24 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.results import RATE, Results
-from benchmarks.workloads import busy_loop, growth, iteration, memory, processes, queue_depth, residency
+from benchmarks.workloads import (
+    busy_loop,
+    fan_in,
+    growth,
+    iteration,
+    memory,
+    processes,
+    queue_depth,
+    residency,
+    threads,
+)
 
 NOTES = Path(__file__).with_name("notes.toml")
 
 _FLAT_MEBIBYTES = 16.0
 _AT_MOST_SLOWER = 2.0
+_FEWEST_COMPLETIONS = 4_000
+"""A second, with 100,000 dependencies."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -57,16 +69,18 @@ _RATIOS = (
            "apsw-batches", 0.55),
     _Ratio("insert-1-raw", "insert, 1 in flight, of raw apsw autocommit", "insert", 1, "apsw-autocommit", 0.8),
     _Ratio("insert-1-aiosqlite", "… against aiosqlite, isolated", "insert", 1, "aiosqlite-isolated", 1.6),
+    _Ratio("insert-1-normal", "… not synced, of raw apsw autocommit, not synced", "normal-durability", 1,
+           "apsw-autocommit", 0.6),
     _Ratio("claim-next-1", "claim-next, 1 in flight, of raw autocommit claim-next", "claim-next", 1,
            "apsw-autocommit", 0.8),
     _Ratio("blocking-insert-1", "blocking form: insert, 1 thread, of raw apsw autocommit", "insert", 1,
            "apsw-autocommit", 0.85, ours="swarm-blocking"),
-    _Ratio("blocking-insert-100", "… 100 threads, of the async form with 100 in flight", "insert", 100, "swarm", 0.6,
-           ours="swarm-blocking"),
+    _Ratio("blocking-insert-threads", f"… {threads.WRITING} threads, of the async form with as many in flight",
+           "threads", threads.WRITING, "swarm", 0.6, unit=threads.INSERTS, ours="swarm-blocking"),
     _Ratio("blocking-read-1", "… point read + decode, 1 thread, of sqlite3", "point-read", 1, "sqlite3", 0.45,
            ours="swarm-blocking"),
-    _Ratio("blocking-read-threads", "… point read, 10 threads against 1", "point-read", 10, "swarm-blocking", 1,
-           peer_in_flight=1, ours="swarm-blocking"),
+    _Ratio("blocking-read-threads", f"… point read, {threads.READING} threads against 1", "threads", threads.READING,
+           "swarm-blocking", 1, peer_in_flight=1, unit=threads.READS, ours="swarm-blocking"),
     _Ratio("read-1", "point read + decode against aiosqlite, isolated, 1 in flight", "point-read", 1,
            "aiosqlite-isolated", 2.5),
     _Ratio("read-100", "… 100 in flight", "point-read", 100, "aiosqlite-isolated", 8),
@@ -88,6 +102,7 @@ KEYS = frozenset(
         "langgraph-latest",
         "langgraph-postgres-50",
         "langgraph-sqlite-50",
+        "fan-in",
         "processes",
         "busy-loop",
         "growth",
@@ -106,7 +121,14 @@ KEYS = frozenset(
 def judge(results: Results, notes: Path = NOTES) -> list[Verdict]:
     """Return a verdict for each target that the run has measured."""
     tried = tomllib.loads(notes.read_text())
-    verdicts = [*_ratios(results), *_processes(results), *_busy(results), *_sizes(results), *_queues(results)]
+    verdicts = [
+        *_ratios(results),
+        *_fan_in(results),
+        *_processes(results),
+        *_busy(results),
+        *_sizes(results),
+        *_queues(results),
+    ]
     verdicts += _residency(results)
     return [msgspec.structs.replace(verdict, note=tried.get(verdict.key, {}).get("note", "")) for verdict in verdicts]
 
@@ -124,6 +146,15 @@ def _ratios(results: Results) -> Iterator[Verdict]:
             if not is_reached and seen == show(target.at_least):
                 seen = f"{seen}, rounded up"
             yield Verdict(target.key, target.what, show(target.at_least), seen, is_reached)
+
+
+def _fan_in(results: Results) -> Iterator[Verdict]:
+    rows = results.of(fan_in.FanIn.key)
+    if rows:
+        few, many = (choose(rows, key=lambda row: row.size) for choose in (min, max))
+        what = f"completions a second of {many.size:,} dependencies of one task, and of {few.size:,}"
+        seen = f"{many.median:,.0f}; {few.median:,.0f}"
+        yield Verdict("fan-in", what, f"{_FEWEST_COMPLETIONS:,}", seen, many.median >= _FEWEST_COMPLETIONS)
 
 
 def _processes(results: Results) -> Iterator[Verdict]:

@@ -58,6 +58,10 @@ class ClosedLoop(msgspec.Struct):
 
     async def run(self, bench: Bench) -> list[Row]:
         """Measure it."""
+        return await self.measure(bench, self.key, self.cases(bench.scale), self.unit)
+
+    async def measure(self, bench: Bench, workload: str, cases: Sequence[Case], unit: str) -> list[Row]:
+        """Measure these cases, as rows of a workload."""
         rows = self.prepare(bench.scale)
 
         async def measure_once(case: Case) -> float:
@@ -77,7 +81,7 @@ class ClosedLoop(msgspec.Struct):
             bench.site.remove(path)
             return outcome.rate * self.operations_per_call
 
-        return await bench.measure(self.key, self.cases(bench.scale), measure_once, self.unit)
+        return await bench.measure(workload, cases, measure_once, unit)
 
 
 def _makes_sense(key: str, in_flight: int) -> bool:
