@@ -55,13 +55,13 @@ class Readers:
             self.reads[number] += 1
             with self._counting:
                 self._at_once -= 1
-            turn.release()
+            self._turns.release(turn)
 
 
 @pytest.fixture
 def never_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take no read for a long one, however slow the machine is."""
-    monkeypatch.setattr(read_turns, "_LONGEST_WAIT_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr(read_turns, "_LONGEST_READ_SECONDS", LIMIT_SECONDS)
     monkeypatch.setattr(read_turns, "_LONGEST_QUEUE_SECONDS", LIMIT_SECONDS)
 
 
@@ -77,18 +77,82 @@ class TestReadTurns:
 
         assert readers.most_at_once == 1
 
+    @pytest.mark.usefixtures("never_long")
+    def test_a_reader_that_waited_for_no_turn_hands_the_lock_on_after_its_read(
+        self, turns: ReadTurns, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(read_turns, "_PATIENCE_SECONDS", LIMIT_SECONDS)
+        turn = turns.take()
+        other = Waiting(turns)
+
+        turns.release(turn)
+
+        assert other.turn() is turn
+        assert turn.locked()
+        turns.release(turn)
+        assert not turn.locked()
+
+    @pytest.mark.usefixtures("never_long")
+    def test_a_reader_that_has_waited_reads_on_until_the_end_of_its_turn(
+        self, turns: ReadTurns, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(read_turns, "_TURN_SECONDS", LIMIT_SECONDS)
+        turn = turns.take()
+        reader = Waiting(turns, then_reads=100)
+        later = Waiting(turns)
+        turns.release(turn)
+
+        assert reader.turn() is turn
+        reader.finish()
+        assert not later.has_turn.is_set()
+        turns._reader, turns._ends_at = threading.get_ident(), 0.0  # its turn is over, and it reads once more
+        turns.release(turns.take())
+
+        assert later.turn() is turn
+        turns.release(turn)
+
+    @pytest.mark.usefixtures("never_long")
+    def test_the_turn_of_a_thread_that_reads_no_more_ends_by_itself(self, turns: ReadTurns) -> None:
+        turn = turns.take()
+        ended = Waiting(turns, then_reads=1)
+        turns.release(turn)
+        ended.finish()
+        others = [Waiting(turns, then_reads=1) for _ in range(3)]
+
+        for other in others:
+            assert other.turn() is turn
+            other.finish()
+
+    def test_a_thread_that_is_interrupted_while_it_waits_hands_its_turn_on(
+        self, turns: ReadTurns, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        turn = turns.take()
+
+        def interrupted(self: ReadTurns, waiter: Any) -> Any:
+            self.release(turn)
+            assert waiter.lock is turn
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ReadTurns, "_lock_for", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                turns.take()
+
+        assert not turn.locked()
+        assert turns.take() is turn
+
     def test_a_long_read_delays_the_next_one_only_once(self, turns: ReadTurns, monkeypatch: pytest.MonkeyPatch) -> None:
         long = turns.take()
 
-        beside = turns.take()
-        beside.release()
+        turns.release(turns.take())
         with monkeypatch.context() as patch:
-            patch.setattr(read_turns, "sleep", lambda _: pytest.fail("it waits again"))
-            turns.take().release()
+            patch.setattr(ReadTurns, "_wait", lambda _: pytest.fail("it waits again"))
+            turns.release(turns.take())
 
         assert long.locked()
-        long.release()
-        turns.take().release()
+        turns.release(long)
+        assert not long.locked()
+        turns.release(turns.take())
 
     def test_a_finalizer_that_reads_while_its_thread_waits_does_not_wait_for_itself(
         self, turns: ReadTurns, monkeypatch: pytest.MonkeyPatch
@@ -96,18 +160,53 @@ class TestReadTurns:
         turn = turns.take()
         of_finalizer: list[bool] = []
 
-        def collect_garbage(_: float) -> None:
+        def collect_garbage(*_: object) -> bool:
             monkeypatch.undo()
             inner = turns.take()
             of_finalizer.append(inner.locked())
-            inner.release()
+            turns.release(inner)
+            return False
 
-        monkeypatch.setattr(read_turns, "sleep", collect_garbage)
+        monkeypatch.setattr(ReadTurns, "_is_next", collect_garbage)
 
-        turns.take().release()
+        turns.release(turns.take())
 
         assert of_finalizer == [True]
         assert turn.locked()
+
+
+class Waiting:
+    """A thread that waits for its turn, and then reads; it holds its last turn, if it does not read several times."""
+
+    def __init__(self, turns: ReadTurns, *, then_reads: int = 0) -> None:
+        self.has_turn = threading.Event()
+        self._turns = turns
+        self._then_reads = then_reads
+        self._locks: list[Any] = []
+        self._thread = threading.Thread(target=self._wait)
+        before = len(turns._queue)
+        self._thread.start()
+        block_until(lambda: len(turns._queue) > before or self.has_turn.is_set())
+
+    def turn(self) -> Any:
+        """Return the lock, once the thread has its turn."""
+        assert self.has_turn.wait(LIMIT_SECONDS)
+        return self._locks[0]
+
+    def finish(self) -> None:
+        """Wait until it has read."""
+        self._thread.join(LIMIT_SECONDS)
+        assert not self._thread.is_alive()
+
+    def _wait(self) -> None:
+        lock = self._turns.take()
+        self._locks.append(lock)
+        self.has_turn.set()
+        for _ in range(self._then_reads):
+            self._turns.release(lock)
+            lock = self._turns.take()
+        if self._then_reads:
+            self._turns.release(lock)
 
 
 class TestReads:

@@ -115,7 +115,7 @@ class Readers:
         try:
             is_done = self._try_in_caller(batch)
         finally:
-            turn.release()
+            self._turns.release(turn)
         if is_done:
             answer([batch])
         else:
