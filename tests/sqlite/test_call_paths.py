@@ -82,7 +82,6 @@ def _timeless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (submit, "_IDLE_SECONDS"),
         (writer_connection, "_LONGEST_TRUST_SECONDS"),
         (file_identity, "_LONGEST_TRUST_OF_READS_SECONDS"),
-        (writer_connection, "_LONGEST_TRUST_OF_REPORTS_SECONDS"),
         (foreign_commits, "_POLL_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 3600.0)

@@ -167,7 +167,6 @@ async def rely_on_reports(storage: SqliteStorage, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(storage._engine._writer.commits, "_quick_commits", 0)
     monkeypatch.setattr(writer_connection, "_QUICK_COMMITS_BEFORE_REPORTS", 1)
     monkeypatch.setattr(writer_connection, "_LONGEST_TRUST_SECONDS", float("inf"))
-    monkeypatch.setattr(writer_connection, "_LONGEST_TRUST_OF_REPORTS_SECONDS", float("inf"))
     monkeypatch.setattr(file_identity, "_LONGEST_TRUST_OF_READS_SECONDS", float("inf"))
     for number in range(3):
         await storage.store_task(a_task(f"before-{number}"))
