@@ -73,7 +73,7 @@ class ReadTurns:
         finally:
             try:
                 self._queue.remove(waiter)
-            except ValueError:  # it was handed a lock
+            except ValueError:  # it was handed a lock, or is just being handed one: that will seem to be a long read's
                 if lock is not waiter.lock and waiter.lock is not None:
                     self.release(waiter.lock)
         self._reader, self._ends_at = get_ident(), monotonic() + _TURN_SECONDS
@@ -91,8 +91,8 @@ class ReadTurns:
                 if lock.acquire(blocking=False):
                     return lock
                 if now > max(started, self._ends_at) + _LONGEST_READ_SECONDS:
-                    self._lock = held_lock()
-                    return self._lock
+                    lock = self._lock = held_lock()
+                    return lock
             elif now > started + _LONGEST_QUEUE_SECONDS:
                 return held_lock()
             patience = _PATIENCE_SECONDS if is_next else 2 * ahead * _TURN_SECONDS
