@@ -360,13 +360,13 @@ class TestFailures:
     async def test_writes_that_queue_behind_a_lock_name_it_and_keep_to_their_own_time(
         self, path: Path, watch: Watch
     ) -> None:
-        async with await SqliteStorage.builder().connection_timeout(0.2).build(path) as storage:
+        async with await SqliteStorage.builder().connection_timeout(1.0).build(path) as storage:
             holder = apsw.Connection(str(path))
             holder.execute("BEGIN IMMEDIATE").fetchall()
 
             async def store(id: str) -> StorageError:
                 is_nearly_up = asyncio.Event()
-                asyncio.get_running_loop().call_later(0.19, is_nearly_up.set)
+                asyncio.get_running_loop().call_later(0.95, is_nearly_up.set)
                 with pytest.raises(PoolError) as caught:
                     await storage.store_agent(an_agent(id))
                 assert is_nearly_up.is_set()

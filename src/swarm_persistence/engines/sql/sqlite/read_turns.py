@@ -17,7 +17,7 @@ _LONGEST_READ_SECONDS = 0.005
 _LONGEST_QUEUE_SECONDS = 0.25
 
 
-class _Waiter(msgspec.Struct, eq=False):
+class _WaitingReader(msgspec.Struct, eq=False):
     """A thread in the queue."""
 
     woken: Lock = msgspec.field(default_factory=held_lock)
@@ -38,7 +38,7 @@ class ReadTurns:
     def __init__(self) -> None:
         self._lock = Lock()
         """Of the reads that are short; replaced when one of them proves long."""
-        self._queue: deque[_Waiter] = deque()
+        self._queue: deque[_WaitingReader] = deque()
         self._reader = 0
         """The thread whose turn it is, if others wait."""
         self._ends_at = 0.0
@@ -65,7 +65,7 @@ class ReadTurns:
         lock.release()
 
     def _wait(self) -> Lock:
-        waiter = _Waiter()
+        waiter = _WaitingReader()
         self._queue.append(waiter)
         lock: Lock | None = None
         try:
@@ -79,7 +79,7 @@ class ReadTurns:
         self._reader, self._ends_at = get_ident(), monotonic() + _TURN_SECONDS
         return lock
 
-    def _lock_for(self, waiter: _Waiter) -> Lock:
+    def _lock_for(self, waiter: _WaitingReader) -> Lock:
         """Wait until a thread in the queue is handed a lock, or need not wait for that any more."""
         # Every wait has an end: a finalizer that reads may interrupt its own thread anywhere in here.
         started = now = monotonic()
@@ -101,7 +101,7 @@ class ReadTurns:
                 return waiter.lock
             now = monotonic()
 
-    def _is_next(self, waiter: _Waiter) -> bool:
+    def _is_next(self, waiter: _WaitingReader) -> bool:
         try:
             return self._queue[0] is waiter
         except IndexError:
