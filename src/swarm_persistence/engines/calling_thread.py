@@ -56,9 +56,8 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 raise
         self._interruption = None
         try:
-            self.is_in_use = (
-                True  # before signals are deferred: a handler that calls the storage needs a loop of its own
-            )
+            # Before signals are deferred: a handler that calls the storage needs a loop of its own.
+            self.is_in_use = True
             try:
                 self.defer_signals()
                 task = None if outer is None else _leave(outer)
