@@ -25,7 +25,7 @@ def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shared_file", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--tasks", type=int, default=60_000, help="how many tasks one measurement does: enough for two seconds")
+    parser.add_argument("--tasks", type=int, default=60_000, help="how many tasks one measurement does")
     parser.add_argument("--at-once", type=int, default=50, help="how many each process does at once")
     parser.add_argument("--directory", default=".", help="where the measured file lies (default: here)")
     options = parser.parse_args()
