@@ -350,7 +350,7 @@ class GroupCommit(WriterConnection):
         disk access included, runs in parallel with the event loop. In an explicit transaction, SQLite would also copy
         each page that a statement of several rows changes, into a temporary file.
         """
-        bulk, rows = _inserts_of(operations)
+        bulk, rows, end = _next_inserts(operations, 0, has_lists=True)
         puts = _puts_of(operations, rows) if bulk is None else None
         if puts is not None:
             if self._puts_until_attempt:
@@ -358,7 +358,7 @@ class GroupCommit(WriterConnection):
                 return False
             bulk = puts.new
         count = len(rows)
-        if bulk is None or count > bulk.largest_chunk:
+        if bulk is None or count > bulk.largest_chunk or (puts is None and end < len(operations)):
             return False
         try:
             self.cursor.execute(bulk.text_of(count), rows[0] if count == 1 else [*chain.from_iterable(rows)])
@@ -392,10 +392,10 @@ class GroupCommit(WriterConnection):
         position = start
         while position < len(operations):
             try:
-                bulk, rows = _next_inserts(operations, position)
+                bulk, rows, end = _next_inserts(operations, position)
                 if bulk is not None:
-                    self._run_inserts(bulk, rows, operations[position : position + len(rows)])
-                    position += len(rows)
+                    self._run_inserts(bulk, rows, operations[position:end])
+                    position = end
                 else:
                     self.run_operation(operations[position], has_savepoint=has_savepoints)
                     position += 1
@@ -463,23 +463,6 @@ def _is_atomic(statements: Sequence[Statement]) -> bool:
     return len(statements) == 1 and statements[0].is_single and not statements[0].can_fail_after_change
 
 
-def _inserts_of(operations: list[Operation]) -> tuple[BulkInsert | None, list[Row]]:
-    """Return what adds the rows of all operations, and the rows, if they do nothing but add rows to one table."""
-    first = operations[0].statements[0]
-    if type(first) is not BulkInsertStatement:
-        return None, []
-    bulk = first.bulk
-    rows: list[Row] = []
-    for operation in operations:
-        statements = operation.statements
-        if len(statements) != 1 or type(statement := statements[0]) is not BulkInsertStatement:
-            return None, []
-        if statement.bulk is not bulk:
-            return None, []
-        rows += statement.rows
-    return bulk, rows
-
-
 def _number_lists(operations: list[Operation], sequences: Iterator[int]) -> None:
     """Give operations of several rows the next sequences."""
     for operation in operations:
@@ -487,8 +470,13 @@ def _number_lists(operations: list[Operation], sequences: Iterator[int]) -> None
         operation.result = [*islice(sequences, len(statement.rows))]
 
 
-def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInsert | None, list[Row]]:
-    """Return the rows of the next operations that each add one row to one table, and the statement that adds them."""
+def _next_inserts(
+    operations: list[Operation], position: int, *, has_lists: bool = False
+) -> tuple[BulkInsert | None, list[Row], int]:
+    """Return what adds the rows of the next operations to one table, the rows, and the position of the one behind them.
+
+    Each operation adds one row, or with `has_lists` one or more.
+    """
     bulk: BulkInsert | None = None
     rows: list[Row] = []
     for operation in operations[position:] if position else operations:
@@ -499,10 +487,11 @@ def _next_inserts(operations: list[Operation], position: int) -> tuple[BulkInser
             if bulk is not None:
                 break
             bulk = statement.bulk
-        if len(statement.rows) != 1:
+        if len(statement.rows) != 1 and not has_lists:
             break
         rows += statement.rows
-    return (bulk, rows) if rows else (None, rows)
+        position += 1
+    return (bulk if rows else None), rows, position
 
 
 def _puts_of(operations: list[Operation], rows: list[Row]) -> Puts | None:
