@@ -49,10 +49,10 @@ class Blockade(TextStatement, eq=False):
 
 def occupy_reader(storage: SqliteStorage, blockade: Blockade) -> "asyncio.Future[Any]":
     """Let a reading connection run the blockade."""
-    operation = QueryOperation(asyncio.get_running_loop().create_future(), (blockade,))
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     _, reading = storage._engine._submitters[asyncio.get_running_loop()]
-    reading.send_alone(operation)
-    return operation.future
+    reading.send_alone(QueryOperation(future, (blockade,)))
+    return future
 
 
 async def begin_and_roll_back(storage: SqliteStorage) -> None:

@@ -73,6 +73,10 @@ TAMPERING = {
     "the log is cut in half": ("its log was cut", "os.truncate(log, os.path.getsize(log) // 2)"),
     "the log loses its last frame": ("its log was cut", "os.truncate(log, os.path.getsize(log) - 4120)"),
     "the log is overwritten by another one": ("its log was cut or overwritten", "shutil.copyfile(path, log)"),
+    "the log's first bytes are overwritten": (
+        "its log was cut or overwritten",
+        "file = open(log, 'r+b'); file.write(b'x' * 32); file.close()",
+    ),
     "a backup is copied over it": ("the file was (cut|overwritten)", "shutil.copyfile(backup, path)"),
     "another database is copied over it": ("the file was (cut|overwritten)", "shutil.copyfile(other, path)"),
     "a text is copied over it": ("the file was overwritten", "pathlib.Path(path).write_text('mouse' * 100000)"),

@@ -62,9 +62,17 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
                 self.defer_signals()
                 task = None if outer is None else _leave(outer)
                 self.stopped_loop = outer
+                context = copy_context()
+                events._set_running_loop(self)
                 try:
-                    result = self._run(coroutine)
+                    awaited = context.run(coroutine.send, None)
+                except StopIteration as end:
+                    result: R = end.value
+                else:
+                    events._set_running_loop(None)
+                    result = self._wait_for(self.create_task(_resume(coroutine, awaited), context=context))
                 finally:
+                    events._set_running_loop(None)
                     self.stopped_loop = None
                     if outer is not None:
                         _enter(outer, task)
@@ -145,18 +153,6 @@ class CallingThreadLoop(asyncio.BaseEventLoop):
             if outer is not None:
                 _enter(outer, outer_task)
             self.deliver_signals()
-
-    def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        context = copy_context()
-        events._set_running_loop(self)
-        try:
-            awaited = context.run(coroutine.send, None)
-        except StopIteration as end:
-            result: R = end.value
-            return result
-        finally:
-            events._set_running_loop(None)
-        return self._wait_for(self.create_task(_resume(coroutine, awaited), context=context))
 
     def _wait_for(self, task: "asyncio.Task[R]") -> R:
         try:

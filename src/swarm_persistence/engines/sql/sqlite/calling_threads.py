@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from types import coroutine
 from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
@@ -19,19 +20,23 @@ class ThreadSubmitter(Recipient):
     def __init__(
         self,
         loop: CallingThreadLoop,
-        run: Callable[[Batch], None],
+        run: Callable[[Operation, float], bool],
+        pass_on: Callable[[Batch], None],
         send: Callable[[Batch], None],
+        *,
         timeout: float,
         explain: Callable[[], str],
     ) -> None:
         """Take the receiver's functions.
 
-        `run` runs a batch in the calling thread if possible; `send` passes it to another thread. `explain` returns why
+        `run` takes an operation and its deadline, and runs it in the calling thread if possible; it returns whether it
+        ran. If not, `pass_on` takes it as a batch. `send` passes a batch to another thread. `explain` returns why
         operations wait.
         """
         self.loop: asyncio.AbstractEventLoop = loop
         self._thread = loop
         self._run = run
+        self._pass_on = pass_on
         self._send = send
         self._timeout = timeout
         self._explain = explain
@@ -45,14 +50,17 @@ class ThreadSubmitter(Recipient):
 
     def submit(
         self, kind: Callable[..., Operation], compile: Callable[[Any], Sequence[Statement]], argument: Any
-    ) -> "asyncio.Future[Any]":
-        """Run an operation of the statements that `compile` returns; return the future of its result.
+    ) -> Awaitable[Any]:
+        """Run an operation of the statements that `compile` returns; return an awaitable of its result.
 
-        The future is done already, unless the operation must wait for another thread or process.
+        It is done already, unless the operation must wait for another thread or process; then it is a future.
         """
-        future: asyncio.Future[Any] = asyncio.Future(loop=self.loop)
-        batch = Batch(self, [kind(future, compile(argument))], now := time.monotonic(), now + self._timeout)
-        self.block_on(self._dispatch(batch, self._run))
+        operation = kind(None, compile(argument))
+        deadline = (now := time.monotonic()) + self._timeout
+        if self._run(operation, deadline):
+            return _outcome(operation)
+        future = operation.future_in(self.loop)
+        self.block_on(self._dispatch(Batch(self, [operation], now, deadline), self._pass_on))
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
@@ -89,10 +97,11 @@ class ThreadSubmitter(Recipient):
             self.settle(batch)
             return
         (operation,) = batch.operations
-        operation.future.add_done_callback(lambda future: self._abandon(batch) if future.cancelled() else None)
+        future = operation.future_in(self.loop)
+        future.add_done_callback(lambda future: self._abandon(batch) if future.cancelled() else None)
         if batch.waits_for_writer:
             timer = self.loop.call_later(batch.deadline - time.monotonic(), self._time_out, batch)
-            operation.future.add_done_callback(lambda _: timer.cancel())
+            future.add_done_callback(lambda _: timer.cancel())
 
     def settle(self, batch: Batch) -> None:
         """Give the outcome of a batch to its caller, once; that of an abandoned batch in any thread."""
@@ -118,3 +127,13 @@ class ThreadSubmitter(Recipient):
     def _time_out(self, batch: Batch) -> None:
         if batch.taken.acquire(blocking=False):
             time_out(batch, self._explain, self._timeout)
+
+
+@coroutine
+def _outcome(operation: Operation) -> Generator[None, None, Any]:
+    """Return what gives the outcome of an operation that has run, without waiting."""
+    try:
+        return operation.result if operation.error is None else operation.outcome()
+    finally:
+        del operation  # or the error's traceback would be a cycle
+    yield

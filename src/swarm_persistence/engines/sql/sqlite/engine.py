@@ -183,8 +183,9 @@ class SqliteEngine(FollowingEngine):
             if opened is not None:
                 opened.abandon()
 
+        future: asyncio.Future[SqliteSession] = writing.loop.create_future()
         operation = Action(
-            writing.loop.create_future(),
+            future,
             action=open_transaction,
             deadline=time.monotonic() + self.settings.connection_timeout,
             following=serve,
@@ -194,7 +195,7 @@ class SqliteEngine(FollowingEngine):
         batch = writing.send_alone(operation)
         (writing.leave if is_stuck else writing.block_on)(batch)
         try:
-            opened: SqliteSession = await operation.future
+            opened = await future
         except asyncio.CancelledError:
             # The transaction may be open, or about to be, without another owner; the loop may be closed by then.
             session.abandon()
@@ -262,8 +263,9 @@ class SqliteEngine(FollowingEngine):
 
     def pool_status(self) -> PoolStatus:
         writing, reading = self._submitters.all()
-        is_writing = self._is_held() or any(submitter.running for submitter in writing)
-        active = is_writing + min(sum(submitter.running for submitter in reading), self._readers.open)
+        is_writing = self._is_held() or self._writer.is_in_use or any(submitter.running for submitter in writing)
+        read = sum(submitter.running for submitter in reading) + self._readers.lent
+        active = is_writing + min(read, self._readers.open)
         return PoolStatus(
             active=active,
             idle=self._is_open + self._readers.open - active,
@@ -313,9 +315,9 @@ class SqliteEngine(FollowingEngine):
             return result
 
         writing = self._submitters[_get_running_loop()][0]
-        operation = Action(writing.loop.create_future(), action=confirmed)
-        writing.leave(writing.send_alone(operation))
-        return await operation.future
+        future: asyncio.Future[Any] = writing.loop.create_future()
+        writing.leave(writing.send_alone(Action(future, action=confirmed)))
+        return await future
 
     def _size(self) -> int:
         total = 0

@@ -37,6 +37,7 @@ from swarm_persistence.errors import ClosedError, ConflictError, DatabaseError, 
 _LARGEST_GROUP = MOST_ROWS
 """Operations in one commit: enough to amortize its cost, few enough that the first is not delayed by the last."""
 _ADDING = (BulkInsertStatement, PutStatement)
+_NO_WAIT = LockWait(0.0)
 _FEWEST_PUTS_LEFT_OUT = 4
 _MOST_PUTS_LEFT_OUT = 256
 """The most groups of puts that are not tried as inserts after one met a stored row; the number doubles each time."""
@@ -90,30 +91,39 @@ class Writer:
         if self._is_over:
             self._refuse_the_rest()
 
-    def lead(self, batch: Batch) -> None:
-        """Take a batch, and run it in the calling thread if no thread leads at this moment."""
-        # Mostly nothing else waits: then the batch is a group by itself, and skips the inbox.
-        is_alone = not self._inbox and self._lead.acquire(blocking=False)
-        if not is_alone:
-            self._inbox.append(batch)
-            if not self._lead.acquire(blocking=False):
-                # The leader checks the inbox again after it has released the lock.
-                if self._is_over:
-                    self._refuse_the_rest()
-                return
+    def lead(self, operation: Operation, deadline: float) -> bool:
+        """Run an operation in the calling thread, as a group by itself, if nothing else waits; tell whether it ran."""
+        if self._inbox or not self._lead.acquire(blocking=False):
+            return False
         try:
-            if is_alone:
-                batch.taken.acquire(blocking=False)
-                if self.commits.run_group([batch], may_wait=False):
-                    batch.taken.release()
-                    self._inbox.appendleft(batch)
-            else:
-                while not batch.is_done and self._run_group(may_wait=False):
-                    pass
+            has_run = self.commits.run_alone(operation, deadline)
         finally:
-            self._lead.release()
+            self._stop_leading()
+        return has_run
+
+    def lead_group(self, batch: Batch) -> None:
+        """Take a batch, and run it in the calling thread, with what else waits, if no thread leads at this moment."""
+        self._inbox.append(batch)
+        if not self._lead.acquire(blocking=False):
+            # The leader checks the inbox again after it has released the lock.
+            if self._is_over:
+                self._refuse_the_rest()
+            return
+        try:
+            while not batch.is_done and self._run_group(may_wait=False):
+                pass
+        finally:
+            self._stop_leading()
+
+    def _stop_leading(self) -> None:
+        self._lead.release()
         if self._inbox or self.commits.is_checkpoint_due:
             self._put()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Return whether a thread uses the connection at this moment."""
+        return self._lead.locked() and not self._is_over
 
     def poll(self) -> None:
         """Wake the watches if another process has committed; runs in the writer's thread."""
@@ -213,7 +223,7 @@ class Writer:
         assert isinstance(operation, Action)
         if not batch.taken.acquire(blocking=False):
             return
-        if not operation.future.cancelled():
+        if operation.is_wanted:
             try:
                 self.commits.prepare()
                 self.commits.busy_handler.wait = LockWait(operation.deadline, partial(_is_any_wanted, (operation,)))
@@ -262,18 +272,14 @@ class GroupCommit(WriterConnection):
                 each
                 for batch in batches
                 for each in batch.operations
-                if each.error is None and not each.future.cancelled()
+                # `is_wanted`, without a call for each of hundreds.
+                if each.error is None and ((future := each.future) is None or not future.cancelled())
             ]
             # The earliest deadline, as batches are in the order of their submission.
-            deadline = batches[0].deadline if may_wait else 0.0
-            self.busy_handler.wait = LockWait(deadline, partial(_is_any_wanted, operations))
+            deadline = batches[0].deadline
+            wait = LockWait(deadline if may_wait else 0.0, partial(_is_any_wanted, operations))
             try:
-                if operations:
-                    self.prepare()
-                    adds_rows = type(operations[0].statements[0]) in _ADDING
-                    start = len(operations) if adds_rows and self._run_alone(operations) else 0
-                    while start < len(operations):
-                        start = self._run_transaction(operations, start)
+                self._run(operations, wait, deadline)
             except apsw.BusyError as error:
                 if not may_wait:
                     return batches
@@ -283,21 +289,50 @@ class GroupCommit(WriterConnection):
                 answer(late)
                 batches = [batch for batch in batches if batch not in late]
                 continue
-            except BaseException as error:
-                _fail(operations, self.translate(error))
-                self.roll_back()
-            finally:
-                self.busy_handler.wait = LockWait()
-            if self.is_outcome_unknown:
-                self.is_outcome_unknown = False
-                lost = [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]
-                if lost:
-                    self._repeat(lost, batches[0].deadline)
             answer(batches)
             if not self.watches.is_empty:
                 self._notify_watches(operations)
             break
         return []
+
+    def run_alone(self, operation: Operation, deadline: float) -> bool:
+        """Run an operation as a group by itself, in its caller's thread; `False` if another process prevents it."""
+        operations = [operation]
+        try:
+            self._run(operations, _NO_WAIT, deadline)
+        except apsw.BusyError:
+            return False
+        if not self.watches.is_empty:
+            self._notify_watches(operations)
+        return True
+
+    def _run(self, operations: list[Operation], wait: LockWait, deadline: float) -> None:
+        """Run operations, and commit them together; each is given its result or its error.
+
+        Raises:
+            apsw.BusyError: another process holds the write lock; nothing has run.
+
+        """
+        self.busy_handler.wait = wait
+        try:
+            if operations:
+                self.prepare()
+                adds_rows = type(operations[0].statements[0]) in _ADDING
+                start = len(operations) if adds_rows and self._run_as_one(operations) else 0
+                while start < len(operations):
+                    start = self._run_transaction(operations, start)
+        except apsw.BusyError:
+            raise
+        except BaseException as error:
+            _fail(operations, self.translate(error))
+            self.roll_back()
+        finally:
+            self.busy_handler.wait = LockWait()
+        if self.is_outcome_unknown:
+            self.is_outcome_unknown = False
+            lost = [op for op in operations if isinstance(op.error, OutcomeUnknownError) and is_repeatable(op)]
+            if lost:
+                self._repeat(lost, deadline)
 
     def _repeat(self, lost: list[Operation], deadline: float) -> None:
         """Retry inserts of unknown outcome: each is added now, or found stored with equal values."""
@@ -343,19 +378,22 @@ class GroupCommit(WriterConnection):
             if not has_savepoint and not _is_atomic(statements) and self.connection.in_transaction:
                 raise _HalfDoneError from error
 
-    def _run_alone(self, operations: list[Operation]) -> bool:
+    def _run_as_one(self, operations: list[Operation]) -> bool:
         """Run operations that only add rows to one table as one statement; tell whether that was possible.
 
         The statement is its own transaction. The driver releases the interpreter lock once per statement, so all of it,
         disk access included, runs in parallel with the event loop. In an explicit transaction, SQLite would also copy
         each page that a statement of several rows changes, into a temporary file.
         """
-        bulk, rows, end = _next_inserts(operations, 0, has_lists=True)
-        puts = _puts_of(operations, rows) if bulk is None else None
+        statements = operations[0].statements
+        first = statements[0]
+        bulk: BulkInsert | None
+        if len(operations) == 1 == len(statements) and type(first) is BulkInsertStatement:
+            bulk, rows, end = first.bulk, first.rows, 1  # what `_next_inserts` does, without a call
+        else:
+            bulk, rows, end = _next_inserts(operations, 0, has_lists=True)
+        puts = self._puts_to_try(operations, rows) if bulk is None else None
         if puts is not None:
-            if self._puts_until_attempt:
-                self._puts_until_attempt -= 1
-                return False
             bulk = puts.new
         count = len(rows)
         if bulk is None or count > bulk.largest_chunk or (puts is None and end < len(operations)):
@@ -379,11 +417,22 @@ class GroupCommit(WriterConnection):
         elif puts is None:
             _number_lists(operations, iter(range(last - count + 1, last + 1)))
         else:
-            self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
-            for operation in operations:
-                statements = cast(Sequence[PutStatement], operation.statements)
-                operation.result = (*[put.result_of_new for put in statements],)
+            self._give_results_of_puts(operations)
         return True
+
+    def _puts_to_try(self, operations: list[Operation], rows: list[Row]) -> Puts | None:
+        """Return the `Puts` that operations share, if they consist of puts that may all be of new rows."""
+        puts = _puts_of(operations, rows)
+        if puts is not None and self._puts_until_attempt:
+            self._puts_until_attempt -= 1
+            return None
+        return puts
+
+    def _give_results_of_puts(self, operations: list[Operation]) -> None:
+        self._puts_left_out = _FEWEST_PUTS_LEFT_OUT
+        for operation in operations:
+            statements = cast(Sequence[PutStatement], operation.statements)
+            operation.result = (*[put.result_of_new for put in statements],)
 
     def _run_transaction(self, operations: list[Operation], start: int, *, has_savepoints: bool = False) -> int:
         """Run operations in one transaction; return the position of the first one that was not part of it."""
@@ -513,4 +562,4 @@ def _fail(operations: Sequence[Operation], error: BaseException) -> None:
 
 
 def _is_any_wanted(operations: Iterable[Action | Operation]) -> bool:
-    return any(not operation.future.cancelled() for operation in operations)
+    return any(operation.is_wanted for operation in operations)

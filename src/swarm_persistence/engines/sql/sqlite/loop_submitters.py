@@ -82,10 +82,14 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
 
     def _of_thread(self, loop: CallingThreadLoop) -> tuple[ThreadSubmitter, ThreadSubmitter]:
         writer, readers, timeout = self._writer, self._readers, self._settings.connection_timeout
-        writing = ThreadSubmitter(loop, writer.lead, writer.send, timeout, self._why_writes_wait)
+        writing = ThreadSubmitter(
+            loop, writer.lead, writer.lead_group, writer.send, timeout=timeout, explain=self._why_writes_wait
+        )
         if self._reads_on_writer:
             return writing, writing
-        return writing, ThreadSubmitter(loop, readers.run_in_caller, readers.send, timeout, self._why_reads_wait)
+        return writing, ThreadSubmitter(
+            loop, readers.run_in_caller, readers.send, readers.send, timeout=timeout, explain=self._why_reads_wait
+        )
 
     def _why_reads_wait(self) -> str:
         return f"all {self._settings.max_connections - 1} reading connections were in use"

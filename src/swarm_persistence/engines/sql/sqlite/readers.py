@@ -75,7 +75,8 @@ class Readers:
         self._is_stopped = False
         self._next_growth = 0.0
         self._threads_open = 0
-        self._lent = 0
+        self.lent = 0
+        """How many connections calling threads use at this moment."""
         self._idle: list[PooledReader] = []
         """Idle connections for calling threads; the most recently used ones come last."""
         self._all_returned = threading.Condition(self._lock)
@@ -83,7 +84,7 @@ class Readers:
     @property
     def open(self) -> int:
         """Return the number of connections."""
-        return self._threads_open + self._lent + len(self._idle)
+        return self._threads_open + self.lent + len(self._idle)
 
     def start(self) -> None:
         """Start the threads that are kept when idle."""
@@ -106,47 +107,39 @@ class Readers:
                 if self.open < self._most:
                     self._grow(batch)
 
-    def run_in_caller(self, batch: Batch) -> None:
-        """Take a batch of one read, and run it in the calling thread if a connection is free and no lock prevents it.
+    def run_in_caller(self, operation: Operation, _deadline: float) -> bool:
+        """Run a read in the calling thread, if a connection is free and no lock prevents it; tell whether it ran.
 
         It waits neither for another process nor, beyond a short read, for another thread.
         """
         turn = self._turns.take()
         try:
-            is_done = self._try_in_caller(batch)
+            return self._try_in_caller(operation)
         finally:
             self._turns.release(turn)
-        if is_done:
-            answer([batch])
-        else:
-            self.send(batch)
 
-    def _try_in_caller(self, batch: Batch) -> bool:
-        (operation,) = batch.operations
+    def _try_in_caller(self, operation: Operation) -> bool:
         (statement,) = operation.statements
         reader = self._borrow()
         if reader is None:
             return False
-        batch.taken.acquire(blocking=False)
         try:
             reader.busy_handler.wait = _NO_WAIT
             self._connection_of(reader)
-            is_done = self._run_with(reader, operation, statement, fetch)
+            return self._run_with(reader, operation, statement, fetch)
         except apsw.BusyError:
-            is_done = False
+            return False
         except Exception as error:
             # A process that is out of descriptors reads on with what it has open.
-            is_done = self._threads_open == 0
-            operation.error = self._failure_of(reader, error) if is_done else None
+            has_failed = self._threads_open == 0
+            operation.error = self._failure_of(reader, error) if has_failed else None
+            return has_failed
         except BaseException:
             reader.cursor = None
             raise
         finally:
             reader.busy_handler.wait = _USUAL_WAIT
             self._return(reader)
-        if not is_done:
-            batch.taken.release()
-        return is_done
 
     def _borrow(self) -> PooledReader | None:
         with self._lock:
@@ -158,13 +151,13 @@ class Readers:
                 reader = PooledReader(BusyHandler(self._connection_timeout))
             else:
                 return None
-            self._lent += 1
+            self.lent += 1
             return reader
 
     def _return(self, reader: PooledReader) -> None:
         reader.used_at = time.monotonic()
         with self._lock:
-            self._lent -= 1
+            self.lent -= 1
             if reader.connection is None:
                 pass
             elif self._is_stopped:
@@ -173,7 +166,7 @@ class Readers:
                 self._idle.append(reader)
                 if self._idle[0].used_at < reader.used_at - self._idle_timeout:
                     self._close(self._idle.pop(0))
-            if self._is_stopped and not self._lent:
+            if self._is_stopped and not self.lent:
                 self._all_returned.notify_all()
 
     def _close(self, reader: PooledReader) -> None:
@@ -236,7 +229,7 @@ class Readers:
         for thread in list(self._threads):
             thread.join()
         with self._lock:
-            self._all_returned.wait_for(lambda: not self._lent)
+            self._all_returned.wait_for(lambda: not self.lent)
 
     def _grow(self, batch: Batch) -> None:
         try:
@@ -329,7 +322,7 @@ class Readers:
         self._identity.verify_now_and_then()
         connection = self._connection_of(reader)
         cursor = connection.cursor()
-        operations = [operation for operation in batch.operations if not operation.future.cancelled()]
+        operations = [operation for operation in batch.operations if operation.is_wanted]
         if len(operations) > 1:
             cursor.execute("BEGIN")
         try:

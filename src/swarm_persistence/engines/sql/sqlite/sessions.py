@@ -112,14 +112,14 @@ class SqliteSession:
         submitter = self._submitter()
         if self._is_done_here(operation):
             submitter.answer_soon(operation)
-            return operation.future
+            return operation.future_in(submitter.loop)
         with self._end_lock:
             if self.has_ended:
                 raise copy_error(self.failure or is_over())
             self._sent += 1
             batch = submitter.send_to(self._inbox.put, operation)
         submitter.block_on(batch)
-        return operation.future
+        return operation.future_in(submitter.loop)
 
     def _is_done_here(self, operation: Operation) -> bool:
         """Run a short operation in the caller's own thread, and tell whether that was possible.
@@ -181,7 +181,7 @@ class SqliteSession:
                 operation.action()
             except BaseException as error:
                 operation.error = self._writer.commits.translate(error)
-        elif not operation.future.cancelled():
+        elif operation.is_wanted:
             self._run_operation(operation)
         self._served += 1
 

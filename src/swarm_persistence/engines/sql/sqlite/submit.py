@@ -42,23 +42,45 @@ which bounds the memory."""
 class Operation(msgspec.Struct, eq=False, gc=False):
     """One or more statements that succeed or fail together; its result holds one of each."""
 
-    future: "asyncio.Future[Any]"
+    future: "asyncio.Future[Any] | None"
+    """What the caller awaits; one that runs in its caller's thread needs none."""
     statements: Sequence[Statement] = ()
     result: Any = None
     error: BaseException | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Return whether the caller was not cancelled."""
+        return self.future is None or not self.future.cancelled()
+
     def settle(self) -> None:
         """Give the outcome to the caller; runs in the caller's loop."""
-        if self.future.done():
+        future = self.future
+        if future is None or future.done():
             self.discard()
         elif self.error is None:
-            self.future.set_result(self.result)
+            future.set_result(self.result)
         else:
-            self.future.set_exception(self.error)
+            future.set_exception(self.error)
 
-    def awaited(self) -> Awaitable[Any]:
+    def outcome(self) -> Any:
+        """Return the result, or raise the error."""
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            del self  # or the error's traceback would be a cycle
+
+    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
         """Return what the caller awaits while another thread runs the operation."""
-        return self.future
+        return self.future_in(loop)
+
+    def future_in(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
+        """Return the future; create it at the first call."""
+        if (future := self.future) is None:
+            future = self.future = loop.create_future()
+        return future
 
     def discard(self) -> None:
         """Undo an operation whose result no caller takes."""
@@ -74,8 +96,9 @@ class Delivery(Operation, eq=False, kw_only=True):
     on_abandoned: Callable[[Any], None] | None = None
     """Called when the caller was cancelled: with the result, or with `None` if there is none."""
 
-    def awaited(self) -> Awaitable[Any]:
-        return self.future if self.on_abandoned is None else delivered(self.future, self.on_abandoned)
+    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
+        future = self.future_in(loop)
+        return future if self.on_abandoned is None else delivered(future, self.on_abandoned)
 
     def discard(self) -> None:
         """Call `on_abandoned`."""
@@ -152,15 +175,15 @@ class Submitter(Recipient):
         *,
         longest_stay: float,
         fewest_skipped: int = FEWEST_SKIPPED,
-        lead: Callable[[Batch], None] | None = None,
+        lead: Callable[[Operation, float], bool] | None = None,
         run_here: Callable[[Operation], bool] | None = None,
     ) -> None:
         """Take the receiver's functions, and how long an operation may occupy the loop's own thread.
 
         `explain` returns why operations wait, and `is_stuck` whether they wait for something outside of the receiver's
-        thread. A single caller's operation runs in the loop's own thread if possible: at once by `run_here`, which
-        returns whether it ran, or in the next tick by `lead`, which takes a batch. After one that took too long, the
-        next `fewest_skipped` are sent.
+        thread. A single caller's operation runs in the loop's own thread if possible: at once by `run_here`, or in the
+        next tick by `lead`, which takes its deadline as well. Both return whether it ran. After one that took too long,
+        the next `fewest_skipped` are sent.
         """
         self.loop = loop
         self._send = send
@@ -171,7 +194,6 @@ class Submitter(Recipient):
         self._lead = lead if longest_stay > 0 else None
         self._run_here = run_here if longest_stay > 0 else None
         self._signals = DeferredSignals()
-        self._waiter = held_lock()
         self._has_run_here = False
         """Whether an operation of this tick was run at once: later ones of the tick are collected."""
         self._collected: list[Operation] = []
@@ -207,17 +229,18 @@ class Submitter(Recipient):
         argument is compiled later, in the order of the calls. `deferred` is the future of a call that was deferred
         before.
         """
-        future: asyncio.Future[Any] = deferred or self.loop.create_future()
-        if self._size >= _MOST_OPERATIONS:
-            self._deferred.append((kind, compile, argument, future))
-            return future
-        operation = kind(future, compile(argument))
-        if self._collected:
+        if self._collected or self._size >= _MOST_OPERATIONS:
+            future: asyncio.Future[Any] = deferred or self.loop.create_future()
+            if self._size >= _MOST_OPERATIONS:
+                self._deferred.append((kind, compile, argument, future))
+                return future
+            operation = kind(future, compile(argument))
             self._size += 1
             self._collected.append(operation)
             if not self._is_flush_due:
                 self._flush_soon()  # the first of this tick was to run in this thread
             return future
+        operation = kind(deferred, compile(argument))
         is_single = self._was_single and not self._in_flight and not self._has_run_here
         # In this tick, so that its caller need not wait for the next: whether the loop is busy makes no difference.
         if is_single and self._run_here is not None and deferred is None and self._is_done_here(operation):
@@ -234,7 +257,7 @@ class Submitter(Recipient):
             self.flush()
         else:
             return self._lead_next_tick(operation, time.monotonic())
-        return future
+        return operation.future_in(self.loop)
 
     def send_alone(self, operation: Operation) -> Batch:
         """Send an operation in a batch of its own, after the operations collected before."""
@@ -275,7 +298,8 @@ class Submitter(Recipient):
         del self._in_flight[batch]
         for operation in batch.operations:
             # What `settle` does for most: a call for each of hundreds would cost as much again.
-            if operation.error is None and not (future := operation.future).done():
+            future = operation.future
+            if operation.error is None and future is not None and not future.done():
                 future.set_result(operation.result)
             else:
                 operation.settle()
@@ -320,9 +344,7 @@ class Submitter(Recipient):
         """
         yield
         self._has_run_here = False
-        if operation.error is not None:
-            raise operation.error
-        return operation.result
+        return operation.result if operation.error is None else operation.outcome()
 
     @coroutine
     def _lead_next_tick(self, operation: Operation, submitted_at: float) -> Generator[Any, None, Any]:
@@ -338,18 +360,16 @@ class Submitter(Recipient):
             self._withdraw(operation)
             raise
         if not is_done:
-            return (yield from operation.awaited().__await__())
-        if operation.error is None:
-            return operation.result
+            return (yield from operation.awaited(self.loop).__await__())
         try:
-            raise operation.error
+            return operation.result if operation.error is None else operation.outcome()
         finally:
             del operation  # or the error's traceback would be a cycle
 
     def _is_led(self, operation: Operation, submitted_at: float) -> bool:
         """Run an operation in this thread, if nothing has happened in the loop since; tell whether it is done."""
         start = time.monotonic()
-        collected, lead, waiter = self._collected, self._lead, self._waiter
+        collected, lead = self._collected, self._lead
         if len(collected) != 1 or collected[0] is not operation or lead is None:
             return False  # it was sent, or will be in this tick, with what was submitted after it
         if self._in_flight or start - submitted_at > _IDLE_SECONDS:
@@ -357,38 +377,26 @@ class Submitter(Recipient):
             return False
         collected.clear()
         self._signals.defer()
-        # With a waiter, this loop need not be called.
-        batch = Batch(self, [operation], start, start + self._timeout, waiter=waiter)
-        self._in_flight[batch] = None
-        lead(batch)
-        is_done = waiter.acquire(blocking=False)
-        if not is_done:
-            batch.waiter, self._waiter = None, held_lock()
-            is_done = batch.is_done  # a thread that has just seen the waiter does not call the loop
+        is_done = lead(operation, start + self._timeout)
         if is_done:
-            self._note_led(batch, start)
+            self._size -= 1
+            if self._timer is not None:
+                self._timer.cancel()  # nothing else is in flight; the commit would count as a busy loop's time
+                self._timer = None
+            if self._deferred:
+                self._admit()
+            if time.monotonic() - start > self.longest_stay:
+                self._back_off()
+            else:
+                self._skipped_next = self._fewest_skipped
         else:
-            self._watch_in_flight()
+            self._send_batch([operation])
         self._signals.deliver()
         return is_done
 
-    def _note_led(self, batch: Batch, start: float) -> None:
-        """Forget a batch that was run in this thread, and decide whether the next ones are."""
-        del self._in_flight[batch]
-        self._size -= 1
-        if self._timer is not None:
-            self._timer.cancel()  # nothing else is in flight; the commit would count as a busy loop's time
-            self._timer = None
-        if self._deferred:
-            self._admit()
-        if time.monotonic() - start > self.longest_stay:
-            self._back_off()
-        else:
-            self._skipped_next = self._fewest_skipped
-
     def _withdraw(self, operation: Operation) -> None:
         """Let an operation be, whose caller does not await it any more."""
-        operation.future.cancel()
+        operation.future_in(self.loop).cancel()
         if operation in self._collected:
             self._collected.remove(operation)
             self._size -= 1
@@ -402,6 +410,7 @@ class Submitter(Recipient):
         self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
 
     def _send_batch(self, operations: list[Operation]) -> Batch:
+        operations[0].future_in(self.loop)  # the first of a tick was to run in this thread, and has none yet
         batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
         self.block_on(batch)
         return batch

@@ -128,14 +128,12 @@ class WriterConnection:
             if not is_undisturbed:
                 size = self._identity.verify_paths(trusts_index=not is_recent)
             if contents is not None and not (
-                contents.is_log_as_noted(connection)
-                and (is_undisturbed or contents.is_file_as_noted(connection, size))
-                and contents.note_last_frame(connection)
+                contents.note_commit(connection) and (is_undisturbed or contents.is_file_as_noted(connection, size))
             ):
                 self.verify(connection)
             if not is_undisturbed:
                 self._verified_at = now  # otherwise, the next `prepare` verifies everything
-            self._confirmed_at = time.monotonic()
+            self._confirmed_at = now
             self.is_checkpoint_due = contents is not None and contents.frames >= self._due_at
         except DatabaseError as error:
             self.is_outcome_unknown = True
@@ -299,17 +297,14 @@ class _Contents:
 
     def is_as_noted(self, connection: apsw.Connection) -> bool:
         """Tell whether file and log begin as noted, and hold the last commit."""
-        return self.is_log_as_noted(connection) and self.is_file_as_noted(connection, None)
-
-    def is_log_as_noted(self, connection: apsw.Connection) -> bool:
-        """Tell whether the log begins as noted, and holds the last commit."""
         read, frame = connection.read, self._last_frame
         try:
-            return read("main", _LOG, 0, _LOG_HEADER_BYTES)[1] == self._log_header and (
+            is_log_as_noted = read("main", _LOG, 0, _LOG_HEADER_BYTES)[1] == self._log_header and (
                 not frame or read("main", _LOG, self._last_frame_at, _FRAME_HEADER_BYTES)[1] == frame
             )
         except apsw.SQLError:
             return False  # `finding` reads it again, and raises what the caller is to see
+        return is_log_as_noted and self.is_file_as_noted(connection, None)
 
     def is_file_as_noted(self, connection: apsw.Connection, size: int | None) -> bool:
         """Tell whether the file begins as noted; `size` is the file's, if it has a path."""
@@ -320,29 +315,43 @@ class _Contents:
         except apsw.SQLError:
             return False
 
-    def note_last_frame(self, connection: apsw.Connection, header: bytes | None = None) -> bool:
-        """Note the last frame of the log that begins with this header, by default the noted one.
+    def note_commit(self, connection: apsw.Connection) -> bool:
+        """Note the log's last frame after a commit; `False`, for `finding` to say why, if it has not just grown."""
+        # What `is_as_noted` and `_note_last_frame` do, without their calls: the processor's caches are cold after the
+        # wait for the disk, so that each call takes four times as long as in a loop by itself.
+        read, header, frame = connection.read, self._log_header, self._last_frame
+        try:
+            if (
+                not frame
+                or read("main", _LOG, 0, _LOG_HEADER_BYTES)[1] != header
+                or read("main", _LOG, self._last_frame_at, _FRAME_HEADER_BYTES)[1] != frame
+            ):
+                return False
+            frames = connection.wal_checkpoint(mode=_NO_CHECKPOINT)[0]
+            position = _LOG_HEADER_BYTES + (frames - 1) * self._frame_bytes
+            frame = read("main", _LOG, position, _FRAME_HEADER_BYTES)[1] if frames > 0 else b""
+        except apsw.Error:
+            return False
+        if frame[_FRAME_SALTS] != header[_LOG_SALTS]:
+            return False
+        self.frames, self._last_frame, self._last_frame_at = frames, frame, position
+        return True
 
-        `False` if the frame belongs to another log, or, by default, if there is none: that is left to `finding`.
-        """
+    def _note_last_frame(self, connection: apsw.Connection, header: bytes) -> bool:
+        """Note the last frame of the log that begins with this header; `False` if it belongs to another log."""
         noted = self._log_header
         try:
             self.frames = frames = connection.wal_checkpoint(mode=_NO_CHECKPOINT)[0]
             position = _LOG_HEADER_BYTES + (frames - 1) * self._frame_bytes
             frame = b"" if frames <= 0 else connection.read("main", _LOG, position, _FRAME_HEADER_BYTES)[1]
         except apsw.BusyError:
-            return header is None or header == noted
+            return header == noted
         except apsw.SQLError as error:
             raise _failed_read() from error
-        if header is None:
-            if not frame:
-                return False
-            header = noted
         if frame[_FRAME_SALTS] != (header[_LOG_SALTS] if frame else b""):
             return False
-        if header is not noted:
-            self._logs += header != noted or bool(self._last_frame and not frame)
-            self._log_header = header
+        self._logs += header != noted or bool(self._last_frame and not frame)
+        self._log_header = header
         self._last_frame, self._last_frame_at = frame, position
         return True
 
@@ -373,7 +382,7 @@ class _Contents:
         goes_on = header == self._log_header and frame
         if goes_on and self._read(connection, _LOG, self._last_frame_at, _FRAME_HEADER_BYTES) != frame:
             return False
-        return self.note_last_frame(connection, header)
+        return self._note_last_frame(connection, header)
 
     def _is_file_whole(self, connection: apsw.Connection, size: int) -> bool:
         """Tell whether a file that has shrunk, as after a VACUUM, has all pages that are not in the log."""
