@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Iterator
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import ClassVar
 
 from benchmarks.peers.peer import Outcome, SwarmFile, Work
@@ -66,6 +66,7 @@ class SwarmBlocking(SwarmFile):
 
         def call() -> None:
             done = 0
+            start.wait()
             try:
                 while True:
                     with gate:
@@ -80,12 +81,14 @@ class SwarmBlocking(SwarmFile):
                 errors.append(error)
             counts.append(done)
 
+        start = Event()
         threads = [Thread(target=call) for _ in range(in_flight)]
+        for thread in threads:
+            thread.start()
         gc.collect()
         started = clock()
         deadline = started + seconds
-        for thread in threads:
-            thread.start()
+        start.set()
         for thread in threads:
             thread.join()
         if errors:

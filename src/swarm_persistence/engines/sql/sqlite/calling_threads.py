@@ -8,6 +8,7 @@ from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, held_lock, time_out
+from swarm_persistence.engines.sql.sqlite.wake_chain import WakeChain
 from swarm_persistence.engines.sql.statements import Statement
 
 _LONGEST_BLOCK_SECONDS = 0.02
@@ -26,12 +27,13 @@ class ThreadSubmitter(Recipient):
         *,
         timeout: float,
         explain: Callable[[], str],
+        wake_chain: WakeChain | None = None,
     ) -> None:
         """Take the receiver's functions.
 
         `run` takes an operation and its deadline, and runs it in the calling thread if possible; it returns whether it
         ran. If not, `pass_on` takes it as a batch. `send` passes a batch to another thread. `explain` returns why
-        operations wait.
+        operations wait. The threads of a large group are woken in `wake_chain`, or without one, all at once.
         """
         self.loop: asyncio.AbstractEventLoop = loop
         self._thread = loop
@@ -40,6 +42,7 @@ class ThreadSubmitter(Recipient):
         self._send = send
         self._timeout = timeout
         self._explain = explain
+        self.wake_chain = wake_chain
         self._in_flight: dict[Batch, None] = {}
         self._waiter = held_lock()
 
@@ -57,7 +60,9 @@ class ThreadSubmitter(Recipient):
         """
         operation = kind(None, compile(argument))
         deadline = (now := time.monotonic()) + self._timeout
-        if self._run(operation, deadline):
+        chain = self.wake_chain
+        # While a chain is active, the operation is gathered for the next group.
+        if (chain is None or chain.woken is None) and self._run(operation, deadline):
             return _outcome(operation)
         future = operation.future_in(self.loop)
         self.block_on(self._dispatch(Batch(self, [operation], now, deadline), self._pass_on))
@@ -82,12 +87,16 @@ class ThreadSubmitter(Recipient):
 
     def block_on(self, batch: Batch) -> None:
         """Block briefly on a batch; if it is not done then, let the caller await it."""
-        waiter = batch.waiter
+        waiter, chain = batch.waiter, self.wake_chain
         assert waiter is not None
         if waiter.acquire(blocking=False) or self._thread.block(waiter, _LONGEST_BLOCK_SECONDS):
+            if chain is not None and chain.woken is waiter:
+                chain.pass_on()
             self.settle(batch)
         else:
             self.leave(batch)
+            if chain is not None:
+                chain.break_off()  # it may be this thread's turn, now or later
 
     def leave(self, batch: Batch) -> None:
         """Let the caller await a batch."""

@@ -29,6 +29,7 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     Row,
 )
 from swarm_persistence.engines.sql.sqlite.submit import Action, Batch, Operation, QueryOperation, answer, refuse
+from swarm_persistence.engines.sql.sqlite.wake_chain import WATCH_SECONDS, WakeChain
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
 from swarm_persistence.engines.watches import Watches
@@ -68,6 +69,9 @@ class Writer:
         self._open_connection = open_connection
         self._translate = translate
         self._inbox: deque[Batch | Poll | None] = deque()
+        self.wake_chain = WakeChain(self._end_gathering)
+        # What calling threads submit while others of the last group are still being woken: the next group.
+        self._gathered: deque[Batch] = deque()
         # Held by the leader, the thread that uses the connection and takes batches from the inbox.
         self._lead = threading.Lock()
         self._wake = threading.Lock()
@@ -76,6 +80,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="swarm-persistence writer", daemon=True)
         self._opened = threading.Event()
         self._failure: BaseException | None = None
+        self._is_idle = False
+        """Whether the writer's thread waits, or is about to, until there is something in the inbox."""
         self._is_over = False
 
     def start(self) -> None:
@@ -103,6 +109,12 @@ class Writer:
 
     def lead_group(self, batch: Batch) -> None:
         """Take a batch, and run it in the calling thread, with what else waits, if no thread leads at this moment."""
+        if self.wake_chain.woken is not None:
+            self._gathered.append(batch)
+            # The thread that ends the chain takes what was gathered before.
+            if self.wake_chain.woken is None or self._is_over:
+                self._end_gathering()
+            return
         self._inbox.append(batch)
         if not self._lead.acquire(blocking=False):
             # The leader checks the inbox again after it has released the lock.
@@ -114,6 +126,8 @@ class Writer:
                 pass
         finally:
             self._stop_leading()
+        if self._is_idle and self.wake_chain.is_active:
+            self._put()  # the writer's thread also watches the chain of a group that was run here
 
     def _stop_leading(self) -> None:
         self._lead.release()
@@ -137,6 +151,7 @@ class Writer:
     def stop(self) -> None:
         """Let the thread end after the batches that it was sent."""
         self._foreign_commits.close()
+        self._end_gathering()
         self._put(None)
 
     def join(self) -> None:
@@ -158,6 +173,7 @@ class Writer:
             raise
         finally:
             self._is_over = True
+            self.wake_chain.break_off()
             self._refuse_the_rest()
             # The last connection to close removes the log, and a reader that opens one then would miss it.
             self._wait_for_readers()
@@ -170,11 +186,31 @@ class Writer:
             with suppress(RuntimeError):  # another thread has taken it
                 self._wake.release()
 
+    def _end_gathering(self) -> int:
+        """Let the writer's thread run what was gathered; return how many batches that is."""
+        count = 0
+        with suppress(IndexError):
+            while True:
+                self._inbox.append(self._gathered.popleft())
+                count += 1
+        self._put()
+        if self._is_over:
+            self._refuse_the_rest()
+        return count
+
+    def _wait_for_work(self) -> None:
+        while not self._inbox and self.wake_chain.is_active:
+            if not self._wake.acquire(timeout=WATCH_SECONDS):
+                self.wake_chain.break_off_if_late()
+        self._is_idle = True  # before the chain is looked at: `lead` does it in the opposite order
+        if not self._inbox and not self.wake_chain.is_active:
+            self._wake.acquire(timeout=-1 if self._watches.is_empty else self._foreign_commits.poll_seconds)
+        self._is_idle = False
+
     def _lead_until_stopped(self) -> None:
         """Lead whenever there is something to do. Returns as the leader, so that no other thread ever leads again."""
         while True:
-            if not self._inbox:
-                self._wake.acquire(timeout=-1 if self._watches.is_empty else self._foreign_commits.poll_seconds)
+            self._wait_for_work()
             self._lead.acquire()
             while True:
                 if self._inbox and not self._run_group(may_wait=True) and not self._run_other():

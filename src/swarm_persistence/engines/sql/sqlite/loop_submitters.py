@@ -83,7 +83,13 @@ class LoopSubmitters(dict[asyncio.AbstractEventLoop | None, _Submitters]):
     def _of_thread(self, loop: CallingThreadLoop) -> tuple[ThreadSubmitter, ThreadSubmitter]:
         writer, readers, timeout = self._writer, self._readers, self._settings.connection_timeout
         writing = ThreadSubmitter(
-            loop, writer.lead, writer.lead_group, writer.send, timeout=timeout, explain=self._why_writes_wait
+            loop,
+            writer.lead,
+            writer.lead_group,
+            writer.send,
+            timeout=timeout,
+            explain=self._why_writes_wait,
+            wake_chain=writer.wake_chain,
         )
         if self._reads_on_writer:
             return writing, writing

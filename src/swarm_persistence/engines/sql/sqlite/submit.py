@@ -17,6 +17,7 @@ import msgspec
 from swarm_persistence.engines.deferred_signals import DeferredSignals
 from swarm_persistence.engines.delivery import delivered
 from swarm_persistence.engines.sql.sqlite.statements import MOST_PUT, PutStatement
+from swarm_persistence.engines.sql.sqlite.wake_chain import FEWEST_CHAINED, WakeChain
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, InsertStatement, Statement
 from swarm_persistence.errors import PoolError, copy_error
 
@@ -150,6 +151,8 @@ class Recipient(ABC):
     """What takes the answers of batches that it has sent."""
 
     loop: asyncio.AbstractEventLoop
+    wake_chain: WakeChain | None = None
+    """In which its thread is woken, if it is a calling thread that writes."""
     _in_flight: dict[Batch, None]
 
     @property
@@ -500,17 +503,26 @@ def time_out(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
     batch.submitter.settle(batch)
 
 
-def answer(batches: Iterable[Batch]) -> None:
+def answer(batches: Sequence[Batch]) -> None:
     """Deliver the answers of completed batches, with one call into each loop; runs in a thread."""
     done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
+    is_large = len(batches) >= FEWEST_CHAINED
+    chain: WakeChain | None = None
+    chained: list[Lock] = []
     for batch in batches:
         batch.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
         if (waiter := batch.waiter) is not None:
-            waiter.release()  # the loop blocks on it, and need not be called
+            if is_large and (of_thread := batch.submitter.wake_chain) is not None:
+                chain = of_thread  # the same for all threads
+                chained.append(waiter)
+            else:
+                waiter.release()  # the loop blocks on it, and need not be called
         elif batch.is_abandoned:
             batch.submitter.settle(batch)
         else:
             done.setdefault(batch.submitter.loop, []).append(batch)
+    if chain is not None:
+        chain.wake(chained)
     if not done:
         return
     for loop, answered in done.items():
