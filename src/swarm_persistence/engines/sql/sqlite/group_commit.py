@@ -102,10 +102,9 @@ class Writer:
         if self._inbox or not self._lead.acquire(blocking=False):
             return False
         try:
-            has_run = self.commits.run_alone(operation, deadline)
+            return self.commits.run_alone(operation, deadline)
         finally:
             self._stop_leading()
-        return has_run
 
     def lead_group(self, batch: Batch) -> None:
         """Take a batch, and run it in the calling thread, with what else waits, if no thread leads at this moment."""
@@ -202,7 +201,7 @@ class Writer:
         while not self._inbox and self.wake_chain.is_active:
             if not self._wake.acquire(timeout=WATCH_SECONDS):
                 self.wake_chain.break_off_if_late()
-        self._is_idle = True  # before the chain is looked at: `lead` does it in the opposite order
+        self._is_idle = True  # before the chain is looked at: `lead_group` does it in the opposite order
         if not self._inbox and not self.wake_chain.is_active:
             self._wake.acquire(timeout=-1 if self._watches.is_empty else self._foreign_commits.poll_seconds)
         self._is_idle = False

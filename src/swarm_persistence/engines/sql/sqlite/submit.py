@@ -10,7 +10,7 @@ from contextvars import Context
 from sys import getsizeof
 from threading import Lock
 from types import coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -64,10 +64,9 @@ class Operation(msgspec.Struct, eq=False, gc=False):
         else:
             future.set_exception(self.error)
 
-    def outcome(self) -> Any:
-        """Return the result, or raise the error."""
-        if self.error is None:
-            return self.result
+    def raise_error(self) -> NoReturn:
+        """Raise the error."""
+        assert self.error is not None
         try:
             raise self.error
         finally:
@@ -347,7 +346,7 @@ class Submitter(Recipient):
         """
         yield
         self._has_run_here = False
-        return operation.result if operation.error is None else operation.outcome()
+        return operation.result if operation.error is None else operation.raise_error()
 
     @coroutine
     def _lead_next_tick(self, operation: Operation, submitted_at: float) -> Generator[Any, None, Any]:
@@ -365,7 +364,7 @@ class Submitter(Recipient):
         if not is_done:
             return (yield from operation.awaited(self.loop).__await__())
         try:
-            return operation.result if operation.error is None else operation.outcome()
+            return operation.result if operation.error is None else operation.raise_error()
         finally:
             del operation  # or the error's traceback would be a cycle
 
