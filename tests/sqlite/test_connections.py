@@ -5,6 +5,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,15 @@ import pytest
 
 from polling import until
 from sqlite.tracing import Watch
-from swarm_persistence import OtherError, PoolError, PoolStatus, SqliteStorage, SqliteStorageBuilder, TransactionError
+from swarm_persistence import (
+    OtherError,
+    PoolError,
+    PoolStatus,
+    SqliteStorage,
+    SqliteStorageBuilder,
+    TransactionError,
+    open_storage,
+)
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.submit import QueryOperation
 from swarm_persistence.engines.sql.statements import TextStatement
@@ -236,6 +245,44 @@ class TestPool:
         await transaction.commit()
         await asyncio.gather(*writes, begun)
         assert storage.pool_status() == PoolStatus(active=0, idle=2, max=16, waiting=0)
+
+    def test_the_status_counts_a_write_that_its_caller_runs(self, path: Path, watch: Watch) -> None:
+        is_committing, may_commit = threading.Event(), threading.Event()
+
+        def commit_later() -> bool:
+            is_committing.set()
+            return not may_commit.wait(30)
+
+        with open_storage(path) as storage:
+            watch.writer.set_commit_hook(commit_later)
+            with ThreadPoolExecutor(1) as thread:
+                stored = thread.submit(storage.store_agent, an_agent())
+                try:
+                    assert is_committing.wait(30)
+                    assert storage.pool_status() == PoolStatus(active=1, idle=1, max=16, waiting=0)
+                finally:
+                    may_commit.set()
+                stored.result()
+            assert storage.pool_status() == PoolStatus(active=0, idle=2, max=16, waiting=0)
+
+    async def test_the_status_counts_no_write_that_was_answered(self, storage: SqliteStorage) -> None:
+        commits = storage._engine._writer.commits
+        is_checkpointing, may_end = threading.Event(), threading.Event()
+
+        def checkpoint_later() -> None:
+            commits.is_checkpoint_due = False
+            is_checkpointing.set()
+            may_end.wait(30)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(commits, "checkpoint", checkpoint_later)
+            commits._due_at = 0
+            try:
+                await asyncio.gather(*(storage.store_agent(an_agent(f"agent-{number}")) for number in range(5)))
+                await until(is_checkpointing.is_set)
+                assert storage.pool_status() == PoolStatus(active=0, idle=2, max=16, waiting=0)
+            finally:
+                may_end.set()
 
 
 class TestExhaustion:

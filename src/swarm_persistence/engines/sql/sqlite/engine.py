@@ -263,7 +263,7 @@ class SqliteEngine(FollowingEngine):
 
     def pool_status(self) -> PoolStatus:
         writing, reading = self._submitters.all()
-        is_writing = self._is_held() or self._writer.is_in_use or any(submitter.running for submitter in writing)
+        is_writing = self._is_held() or self._writer.is_lent or any(submitter.running for submitter in writing)
         read = sum(submitter.running for submitter in reading) + self._readers.lent
         active = is_writing + min(read, self._readers.open)
         return PoolStatus(

@@ -74,6 +74,8 @@ class Writer:
         self._gathered: deque[Batch] = deque()
         # Held by the leader, the thread that uses the connection and takes batches from the inbox.
         self._lead = threading.Lock()
+        self.is_lent = False
+        """Whether a calling thread uses the connection for an operation that is in no batch."""
         self._wake = threading.Lock()
         self._wake.acquire()
         # A daemon: a program that forgets close() must still be able to end.
@@ -102,8 +104,10 @@ class Writer:
         if self._inbox or not self._lead.acquire(blocking=False):
             return False
         try:
+            self.is_lent = True
             return self.commits.run_alone(operation, deadline)
         finally:
+            self.is_lent = False
             self._stop_leading()
 
     def lead_group(self, batch: Batch) -> None:
@@ -132,11 +136,6 @@ class Writer:
         self._lead.release()
         if self._inbox or self.commits.is_checkpoint_due:
             self._put()
-
-    @property
-    def is_in_use(self) -> bool:
-        """Return whether a thread uses the connection at this moment."""
-        return self._lead.locked() and not self._is_over
 
     def poll(self) -> None:
         """Wake the watches if another process has committed; runs in the writer's thread."""
