@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from benchmarks.peers.peer import Concurrent, SwarmFile
 from benchmarks.peers.statements import LISTED
-from swarm_persistence import EventModel, MetricModel, Model, SqliteStorage, TaskModel
+from swarm_persistence import EventModel, MetricModel, Model, SqliteStorage, SqliteStorageBuilder, TaskModel
 
 
 class Swarm(SwarmFile, Concurrent):
@@ -62,6 +62,18 @@ class Swarm(SwarmFile, Concurrent):
     async def aggregate(self, span: tuple[str, datetime, datetime]) -> list[MetricModel]:
         """Aggregate metrics."""
         return await self.storage.get_aggregated_metrics(*span)
+
+
+class ConfiguredSwarm(Swarm):
+    """`SqliteStorage` with the settings of a builder; the suite knows it by the name of the one with its defaults."""
+
+    def __init__(self, builder: SqliteStorageBuilder) -> None:
+        super().__init__()
+        self._builder = builder
+
+    async def open(self, path: str) -> None:
+        """Open the file."""
+        self.use(await self._builder.build(path))
 
 
 class SwarmChecksums(Swarm):

@@ -1,9 +1,11 @@
 """One caller's inserts with `durability="normal"`, which do not wait for the disk."""
 
+from collections.abc import Callable
+
 from benchmarks.bench import Bench, Case
 from benchmarks.peers.peer import Work
 from benchmarks.peers.raw_apsw import ApswAutocommit
-from benchmarks.peers.swarm import Swarm
+from benchmarks.peers.swarm import ConfiguredSwarm, Swarm
 from benchmarks.records import make_events
 from benchmarks.requirements import require
 from benchmarks.results import Row
@@ -39,12 +41,6 @@ class NormalDurability:
         return await bench.measure(self.key, [(key, 1) for key in _PEERS], measure_once)
 
 
-class _Swarm(Swarm):
-    async def open(self, path: str) -> None:
-        """Open the file."""
-        self.use(await SqliteStorage.builder().durability("normal").build(path))
-
-
 class _ApswAutocommit(ApswAutocommit):
     async def open(self, path: str) -> None:
         """Open the connection."""
@@ -52,4 +48,7 @@ class _ApswAutocommit(ApswAutocommit):
         self.connection.execute("PRAGMA synchronous = NORMAL").fetchall()
 
 
-_PEERS: dict[str, type[Swarm | ApswAutocommit]] = {"swarm": _Swarm, "apsw-autocommit": _ApswAutocommit}
+_PEERS: dict[str, Callable[[], Swarm | ApswAutocommit]] = {
+    "swarm": lambda: ConfiguredSwarm(SqliteStorage.builder().durability("normal")),
+    "apsw-autocommit": _ApswAutocommit,
+}

@@ -2,24 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from benchmarks.bench import Bench, Case
 from benchmarks.peers.peer import Work
-from benchmarks.peers.swarm import Swarm
+from benchmarks.peers.swarm import ConfiguredSwarm
 from benchmarks.records import make_events
 from benchmarks.requirements import require
 from benchmarks.results import RATE, Quantity, Row
-from swarm_persistence import SqliteStorage
-from swarm_persistence.engines.pools import Durability
+from swarm_persistence import SqliteStorage, SqliteStorageBuilder
 
 LATE = "99.9th percentile of a 1 ms ticker's delay, milliseconds"
 _TICK_SECONDS = 0.001
 
-_VARIANTS: dict[str, tuple[float, Durability]] = {
-    "": (0.001, "full"),
-    ", longest_stay 0": (0.0, "full"),
-    ", normal": (0.001, "normal"),
-    ", normal, longest_stay 0": (0.0, "normal"),
+_VARIANTS: dict[str, Callable[[SqliteStorageBuilder], SqliteStorageBuilder]] = {
+    "": lambda builder: builder,
+    ", longest_stay 0": lambda builder: builder.longest_stay(0),
+    ", normal": lambda builder: builder.durability("normal"),
+    ", normal, longest_stay 0": lambda builder: builder.durability("normal").longest_stay(0),
 }
 """The settings that are compared: in the loop's thread, or in the writer's."""
 
@@ -42,8 +42,8 @@ class OneCaller:
 
         async def measure_once(_: Case) -> dict[Quantity, float]:
             quantities: dict[Quantity, float] = {}
-            for name, (longest_stay, durability) in bench.shuffled(list(_VARIANTS.items())):
-                peer = _Configured(longest_stay, durability)
+            for name, configure in bench.shuffled(list(_VARIANTS.items())):
+                peer = ConfiguredSwarm(configure(SqliteStorage.builder()))
                 path = await bench.site.copy(self.key, peer, list)
                 await peer.open(str(path))
                 delays: list[float] = []
@@ -61,20 +61,6 @@ class OneCaller:
             return quantities
 
         return await bench.measure_several(self.key, [("swarm", 1)], measure_once)
-
-
-class _Configured(Swarm):
-    """The library with other settings."""
-
-    def __init__(self, longest_stay: float, durability: Durability) -> None:
-        super().__init__()
-        self._longest_stay = longest_stay
-        self._durability = durability
-
-    async def open(self, path: str) -> None:
-        """Open the file."""
-        builder = SqliteStorage.builder().longest_stay(self._longest_stay).durability(self._durability)
-        self.use(await builder.build(path))
 
 
 async def _tick(delays: list[float]) -> None:
