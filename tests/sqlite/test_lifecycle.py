@@ -14,6 +14,7 @@ from polling import until
 from sqlite.programs import run_program
 from sqlite.tracing import Watch
 from swarm_persistence import ClosedError, SqliteStorage, TransactionError
+from swarm_persistence.engines.sql.sqlite.sessions import SqliteSnapshot
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
 
@@ -41,6 +42,24 @@ class TestClose:
         await storage.close()
 
         assert set(threads_of_storages()) - before == set()
+
+    async def test_a_snapshot_that_begins_as_another_thread_closes_is_refused(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = await SqliteStorage.open(path)
+        snapshots: list[SqliteSnapshot] = []
+
+        def new(*arguments: Any) -> SqliteSnapshot:
+            storage.engine.abandon()
+            snapshots.append(SqliteSnapshot(*arguments))
+            return snapshots[0]
+
+        monkeypatch.setattr("swarm_persistence.engines.sql.sqlite.engine.SqliteSnapshot", new)
+        with pytest.raises(ClosedError):
+            await storage.engine.snapshot()
+        await storage.close()
+
+        assert snapshots[0].is_closed
 
     @pytest.mark.parametrize("turns", range(4))
     async def test_calls_in_flight_are_finished(self, path: Path, turns: int) -> None:

@@ -203,12 +203,15 @@ class SqliteEngine(FollowingEngine):
         return opened
 
     async def snapshot(self) -> SqliteSnapshot:
-        if self._is_closing:
-            raise ClosedError("the storage is closed")
+        self._snapshots.difference_update([other for other in list(self._snapshots) if other.is_closed])
         snapshot = SqliteSnapshot(
             self._compiler, self._opened_reader, self._identity.verify_now_and_then, self._translate
         )
-        self._snapshots = {other for other in self._snapshots if not other.is_closed} | {snapshot}
+        self._snapshots.add(snapshot)
+        # Checked only then: another thread that closes the storage later finds it.
+        if self._is_closing:
+            snapshot.abandon()
+            raise ClosedError("the storage is closed")
         await snapshot.open()
         return snapshot
 
@@ -287,7 +290,7 @@ class SqliteEngine(FollowingEngine):
         self._watches.close()
         for session in list(self._sessions):
             session.abandon("the storage was closed")
-        for snapshot in self._snapshots:
+        for snapshot in list(self._snapshots):
             snapshot.abandon()
         self._writer.stop()
         self._readers.stop()
