@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,18 @@ from swarm_persistence import ClosedError, SqliteStorage, TransactionError
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSnapshot
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import an_agent, ids
+
+
+class _SlowlyEndingThread(threading.Thread):
+    """One that the machine stops for a moment at its end, if it reads."""
+
+    is_ending = False
+
+    def run(self) -> None:
+        super().run()
+        self.is_ending = True
+        if "reader" in self.name:
+            time.sleep(0.1)
 
 
 def threads_of_storages() -> list[threading.Thread]:
@@ -42,6 +55,20 @@ class TestClose:
         await storage.close()
 
         assert set(threads_of_storages()) - before == set()
+
+    async def test_it_waits_for_the_last_moment_of_each_thread(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(threading, "Thread", _SlowlyEndingThread)
+        storage = await SqliteStorage.open(path)
+        await storage.list_agents()
+        threads = [thread for thread in threads_of_storages() if isinstance(thread, _SlowlyEndingThread)]
+        storage._engine._readers.stop()
+        await until(lambda: any(thread.is_ending for thread in threads))
+
+        await storage.close()
+
+        assert [thread.name for thread in threads if thread.is_alive()] == []
 
     async def test_a_snapshot_that_begins_as_another_thread_closes_is_refused(
         self, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,7 @@ class Readers:
         self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._lock = threading.RLock()  # a finalizer that reads may interrupt its own thread
         self._threads: set[threading.Thread] = set()
+        """Also those that have ended, until another one is started: `join` waits for the last moment of each."""
         self._pooled_readers: tuple[PooledReader, ...] = ()
         self._unfinished = 0
         self._is_stopped = False
@@ -243,6 +244,7 @@ class Readers:
         # A daemon: a program that forgets close() must still be able to end.
         thread = threading.Thread(target=self._run, name="swarm-persistence reader", daemon=True)
         thread.start()
+        self._threads.difference_update([other for other in self._threads if not other.is_alive()])
         self._threads.add(thread)
         self._threads_open += 1
 
@@ -272,7 +274,6 @@ class Readers:
                 self._close(reader)
             with self._lock:
                 self._pooled_readers = tuple(other for other in self._pooled_readers if other is not reader)
-                self._threads.discard(threading.current_thread())
 
     def _is_left_to_others(self, reader: PooledReader, batch: Batch) -> bool:
         """Open the connection; if that fails, return the batch to the queue if other threads have a connection.
