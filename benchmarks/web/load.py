@@ -13,6 +13,7 @@ STREAMS = 200
 REQUESTS_A_SECOND = 1_000
 CONNECTIONS = 50
 NICENESS = 10
+_LONGEST_START_SECONDS = 60
 _STREAMED = ("/live?of=tasks", "/api/v1/events/stream")
 _EVENT = b'{"event_type": "said", "data": {"text": "from outside"}}'
 
@@ -31,15 +32,22 @@ class Load(msgspec.Struct):
 
 
 async def main(url: str) -> None:
-    """Open the streams, say so, and send requests until standard input ends; then print what was seen."""
+    """Send requests beside open streams until standard input ends; then print what was seen.
+
+    Say so once an event was streamed and each connection has its first answer.
+    """
     os.nice(NICENESS)
     address = urlsplit(url)
     host, port = str(address.hostname), int(address.port or 80)
     load = Load()
     opened = [await _open_stream(host, port, _STREAMED[n % len(_STREAMED)]) for n in range(STREAMS)]
-    tasks = [asyncio.create_task(_follow(reader, load)) for reader, _ in opened]
+    is_streamed = asyncio.Event()
+    tasks = [asyncio.create_task(_follow(reader, load, is_streamed)) for reader, _ in opened]
     started = time.perf_counter()
-    tasks += [asyncio.create_task(_ask(host, port, load, n)) for n in range(CONNECTIONS)]
+    async with asyncio.timeout(_LONGEST_START_SECONDS):
+        connections = await asyncio.gather(*(_connect(host, port, load) for _ in range(CONNECTIONS)))
+        tasks += [asyncio.create_task(_ask(each, load, n)) for n, each in enumerate(connections)]
+        await is_streamed.wait()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     load.seconds = time.perf_counter() - started
@@ -60,21 +68,38 @@ async def _open_stream(host: str, port: int, path: str) -> tuple[asyncio.StreamR
     return reader, writer
 
 
-async def _follow(reader: asyncio.StreamReader, load: Load) -> None:
+async def _follow(reader: asyncio.StreamReader, load: Load, is_streamed: asyncio.Event) -> None:
     while data := await reader.read(65_536):
         load.frames += data.count(b"\ndata: ")
+        if load.frames:
+            is_streamed.set()
     raise RuntimeError("the server has ended a stream")
 
 
-async def _ask(host: str, port: int, load: Load, number: int) -> None:
+class _Connection(msgspec.Struct):
+    """A connection to the server, and tasks that it may ask for."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    host: str
+    ids: list[str]
+
+
+async def _connect(host: str, port: int, load: Load) -> _Connection:
     reader, writer = await asyncio.open_connection(host, port)
-    ids = [task["id"] for task in msgspec.json.decode(await _answer(reader, writer, host, load, _LIST))["items"]]
+    connection = _Connection(reader, writer, host, [])
+    connection.ids = [task["id"] for task in msgspec.json.decode(await _answer(connection, load, _LIST))["items"]]
+    return connection
+
+
+async def _ask(connection: _Connection, load: Load, number: int) -> None:
+    ids = connection.ids
     pause = CONNECTIONS / REQUESTS_A_SECOND
     due = time.perf_counter() + pause * number / CONNECTIONS
     for turn in itertools.count(number):
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         request = _request(turn, ids[turn % len(ids)])
-        await _answer(reader, writer, host, load, request)
+        await _answer(connection, load, request)
         due = max(due + pause, time.perf_counter() - 1)  # what a stalled server missed within a second is made up for
 
 
@@ -89,17 +114,12 @@ def _request(turn: int, id: str) -> tuple[str, str, bytes]:
     return _LIST if kind == 1 else ("GET", f"/api/v1/tasks/{id}", b"")
 
 
-async def _answer(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    host: str,
-    load: Load,
-    request: tuple[str, str, bytes],
-) -> bytes:
+async def _answer(connection: _Connection, load: Load, request: tuple[str, str, bytes]) -> bytes:
     method, path, body = request
+    reader = connection.reader
     started = time.perf_counter()
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    head = f"{method} {path} HTTP/1.1\r\nHost: {connection.host}\r\nContent-Type: application/json\r\n"
+    connection.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     answer = await reader.readuntil(b"\r\n\r\n")
     length = int(answer.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
     content = await reader.readexactly(length)
