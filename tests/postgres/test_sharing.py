@@ -12,6 +12,7 @@ from polling import block_until, until
 from postgres.pauses import RecordingAsyncio
 from swarm_persistence import ConflictError, EventModel, PostgresStorage, TaskModel, TaskStatus
 from swarm_persistence.engines.sql.postgres import notifications
+from swarm_persistence.engines.sql.postgres.pools import ConnectionPools
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_event, ids
 from swarm_persistence_conformance.waiting import SOON_SECONDS
@@ -219,6 +220,15 @@ class TestConnections:
 
             await storage.store_task(a_task())
             assert storage.pool_status().idle == 2
+
+    async def test_the_status_adds_up_while_another_thread_opens_connections(self, url: str) -> None:
+        async with await PostgresStorage.builder().build(url) as storage:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ConnectionPools, "open_connections", lambda _: 1)
+                patch.setattr(ConnectionPools, "active_connections", lambda _: 2)
+                status = storage.pool_status()
+
+        assert (status.active, status.idle) == (1, 0)
 
     async def test_many_loops_share_the_places(self, url: str) -> None:
         async with await PostgresStorage.builder().max_connections(2).build(url) as storage:

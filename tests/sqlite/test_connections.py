@@ -25,6 +25,7 @@ from swarm_persistence import (
     TransactionError,
     open_storage,
 )
+from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.submit import QueryOperation
 from swarm_persistence.engines.sql.statements import TextStatement
@@ -283,6 +284,14 @@ class TestPool:
                 assert storage.pool_status() == PoolStatus(active=0, idle=2, max=16, waiting=0)
             finally:
                 may_end.set()
+
+    async def test_the_status_adds_up_while_another_thread_closes_connections(self, storage: SqliteStorage) -> None:
+        """The thread that collects the metrics asks for it beside those that read."""
+        numbers = iter([1, 0])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(storage._engine._readers, "lent", 1)
+            patch.setattr(Readers, "open", property(lambda _: next(numbers)))
+            assert storage.pool_status() == PoolStatus(active=1, idle=1, max=16, waiting=0)
 
 
 class TestExhaustion:

@@ -269,10 +269,12 @@ class PostgresEngine(LineBackupEngine):
         return await self.on_a_connection(lambda connection: maintenance.size(connection, self.settings.schema))
 
     def pool_status(self) -> PoolStatus:
-        active = self.pools.active_connections()
+        opened = self.pools.open_connections()
+        # Other threads may have opened more since.
+        active = min(self.pools.active_connections(), opened)
         return PoolStatus(
             active=active,
-            idle=self.pools.open_connections() - active,
+            idle=opened - active,
             max=self.settings.max_connections,
             waiting=sum(loop_engine.waiting for loop_engine in self._all_loop_engines()),
         )

@@ -268,10 +268,11 @@ class SqliteEngine(FollowingEngine):
         writing, reading = self._submitters.all()
         is_writing = self._is_held() or self._writer.is_lent or any(submitter.running for submitter in writing)
         read = sum(submitter.running for submitter in reading) + self._readers.lent
-        active = is_writing + min(read, self._readers.open)
+        readers = self._readers.open  # once, as other threads open, return and close connections meanwhile
+        active = is_writing + min(read, readers)
         return PoolStatus(
             active=active,
-            idle=self._is_open + self._readers.open - active,
+            idle=self._is_open + readers - active,
             max=self.settings.max_connections,
             waiting=sum(submitter.waiting for submitter in (*writing, *reading)),
         )
