@@ -1,8 +1,10 @@
 """Facts about the thread that makes a blocking call: it does the work itself, and shares it with the others."""
 
 import asyncio
+import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -116,6 +118,23 @@ class TestWhere:
                 thread.start()
                 thread.join(LIMIT_SECONDS)
             assert len(storage._storage._engine._submitters) <= 3  # type: ignore[attr-defined]
+
+    def test_the_tasks_that_its_end_cancels_leave_nothing_to_the_garbage_collector(self) -> None:
+        started: list[weakref.ref[asyncio.Task[object]]] = []
+
+        async def start_waiting() -> None:
+            loop = asyncio.get_running_loop()
+            started.append(weakref.ref(loop.create_task(asyncio.sleep(LIMIT_SECONDS))))
+            await asyncio.sleep(0)
+
+        gc.disable()
+        try:
+            loop = calling_thread.CallingThreadLoop()
+            loop.call(start_waiting())
+            loop.finish()
+            assert started[0]() is None
+        finally:
+            gc.enable()
 
 
 class TestTogether:

@@ -304,6 +304,10 @@ class _StartedCoroutine:
 
 async def _settled(tasks: "Sequence[asyncio.Task[Any]] | set[asyncio.Task[Any]]") -> None:
     await asyncio.wait(tasks)
+    for task in tasks:
+        if task.cancelled():
+            with suppress(asyncio.CancelledError):
+                task.result()  # else it keeps its error, whose traceback leads back to the task: a cycle since 3.12
 
 
 def _has_result(task: "asyncio.Task[Any]") -> bool:
