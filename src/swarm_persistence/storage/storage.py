@@ -234,7 +234,8 @@ class Storage(
         if self._first is not None:
             self._first._schemas.forget(self.schema_name, self)
         try:
-            await asyncio.gather(*(other.close() for other in self._schemas.end()))
+            if others := self._schemas.end():
+                await asyncio.gather(*(other.close() for other in others))
             await self._abandoned_claims.settled()
         finally:
             await engine.close()
