@@ -55,7 +55,9 @@ TAMPERING = {
     ),
     "a vacuumed copy is put in its place": (
         "the file was replaced",
-        "sqlite3.connect(path).execute('VACUUM INTO ?', (path + '.copy',)); os.rename(path + '.copy', path)",
+        "with closing(sqlite3.connect(path)) as database:\n"
+        "    database.execute('VACUUM INTO ?', (path + '.copy',))\n"
+        "os.rename(path + '.copy', path)",
     ),
     "the log is replaced by an empty one": ("its log was replaced", "os.unlink(log); open(log, 'w').close()"),
     "the log is replaced by a copy": (
@@ -84,6 +86,7 @@ TAMPERING = {
 
 PROGRAM = """
 import os, pathlib, shutil, sqlite3, sys
+from contextlib import closing
 path, folder, other, backup = sys.argv[1:]
 log, index = path + "-wal", path + "-shm"
 """
@@ -277,7 +280,10 @@ class TestTampering:
         await rely_on_reports(storage, monkeypatch)
         verified = count_verifications(monkeypatch)
 
-        tamper("sqlite3.connect(path).execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()")
+        tamper(
+            "with closing(sqlite3.connect(path)) as database:\n"
+            "    database.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()"
+        )
         await storage.store_task(a_task("afterwards"))
 
         assert verified
