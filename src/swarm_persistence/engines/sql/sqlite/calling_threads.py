@@ -141,8 +141,5 @@ class ThreadSubmitter(Recipient):
 @coroutine
 def _outcome(operation: Operation) -> Generator[None, None, Any]:
     """Return what gives the outcome of an operation that has run, without waiting."""
-    try:
-        return operation.result if operation.error is None else operation.raise_error()
-    finally:
-        del operation  # or the error's traceback would be a cycle
+    return operation.result if operation.error is None else operation.raise_error()
     yield

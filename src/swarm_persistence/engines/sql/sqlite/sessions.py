@@ -110,16 +110,17 @@ class SqliteSession:
 
     def _send(self, operation: Operation) -> "asyncio.Future[Any]":
         submitter = self._submitter()
+        future = operation.future_in(submitter.loop)  # one that has failed forgets it
         if self._is_done_here(operation):
             submitter.answer_soon(operation)
-            return operation.future_in(submitter.loop)
+            return future
         with self._end_lock:
             if self.has_ended:
                 raise copy_error(self.failure or is_over())
             self._sent += 1
             batch = submitter.send_to(self._inbox.put, operation)
         submitter.block_on(batch)
-        return operation.future_in(submitter.loop)
+        return future
 
     def _is_done_here(self, operation: Operation) -> bool:
         """Run a short operation in the caller's own thread, and tell whether that was possible.

@@ -56,25 +56,28 @@ class Operation(msgspec.Struct, eq=False, gc=False):
 
     def settle(self) -> None:
         """Give the outcome to the caller; runs in the caller's loop."""
-        future = self.future
+        future, error = self.future, self.error
         if future is None or future.done():
             self.discard()
-        elif self.error is None:
+        elif error is None:
             future.set_result(self.result)
         else:
-            future.set_exception(self.error)
+            self._forget_error()
+            future.set_exception(error)
 
     def raise_error(self) -> NoReturn:
-        """Raise the error."""
-        assert self.error is not None
+        """Raise the error, once."""
+        error = self.error
+        assert error is not None
+        self._forget_error()
         try:
-            raise self.error
+            raise error
         finally:
-            del self  # or the error's traceback would be a cycle
+            del error  # or its traceback would be a cycle
 
-    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
-        """Return what the caller awaits while another thread runs the operation."""
-        return self.future_in(loop)
+    def awaited(self, future: "asyncio.Future[Any]") -> Awaitable[Any]:
+        """Return what the caller awaits while another thread runs the operation, whose future this is."""
+        return future
 
     def future_in(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
         """Return the future; create it at the first call."""
@@ -84,6 +87,13 @@ class Operation(msgspec.Struct, eq=False, gc=False):
 
     def discard(self) -> None:
         """Undo an operation whose result no caller takes."""
+        self._forget_error()
+
+    def _forget_error(self) -> None:
+        """Forget an error that is delivered: its traceback leads to the operation, and no collector sees that cycle."""
+        if self.error is not None:
+            # The error last: `changed_by`, in another thread, looks at it first.
+            self.result = self.future = self.error = None
 
 
 class QueryOperation(Operation, eq=False, gc=False):
@@ -96,14 +106,15 @@ class Delivery(Operation, eq=False, kw_only=True):
     on_abandoned: Callable[[Any], None] | None = None
     """Called when the caller was cancelled: with the result, or with `None` if there is none."""
 
-    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
-        future = self.future_in(loop)
+    def awaited(self, future: "asyncio.Future[Any]") -> Awaitable[Any]:
         return future if self.on_abandoned is None else delivered(future, self.on_abandoned)
 
     def discard(self) -> None:
         """Call `on_abandoned`."""
+        result = None if self.error is not None else self.result
+        self._forget_error()
         if self.on_abandoned is not None:
-            self.on_abandoned(None if self.error is not None else self.result)
+            self.on_abandoned(result)
 
 
 class Action(Delivery, eq=False, kw_only=True):
@@ -231,8 +242,9 @@ class Submitter(Recipient):
         argument is compiled later, in the order of the calls. `deferred` is the future of a call that was deferred
         before.
         """
+        future: asyncio.Future[Any]
         if self._collected or self._size >= _MOST_OPERATIONS:
-            future: asyncio.Future[Any] = deferred or self.loop.create_future()
+            future = deferred or self.loop.create_future()
             if self._size >= _MOST_OPERATIONS:
                 self._deferred.append((kind, compile, argument, future))
                 return future
@@ -252,14 +264,15 @@ class Submitter(Recipient):
         self._collected.append(operation)
         is_skipped = is_single and self._skipped > 0
         self._skipped -= is_skipped
+        operation.future = future = deferred or self.loop.create_future()  # here, as one that has failed forgets it
         if not is_single or self._is_busy:
             self._flush_soon()  # sent with the others of this tick
         # Callers run one after another: there is nothing to collect, and this saves at least a tick.
         elif is_skipped or self._lead is None or deferred is not None or are_large(operation.statements):
             self.flush()
         else:
-            return self._lead_next_tick(operation, time.monotonic())
-        return operation.future_in(self.loop)
+            return self._lead_next_tick(operation, future, time.monotonic())
+        return future
 
     def send_alone(self, operation: Operation) -> Batch:
         """Send an operation in a batch of its own, after the operations collected before."""
@@ -349,24 +362,26 @@ class Submitter(Recipient):
         return operation.result if operation.error is None else operation.raise_error()
 
     @coroutine
-    def _lead_next_tick(self, operation: Operation, submitted_at: float) -> Generator[Any, None, Any]:
+    def _lead_next_tick(
+        self, operation: Operation, future: "asyncio.Future[Any]", submitted_at: float
+    ) -> Generator[Any, None, Any]:
         """Run a single operation in the loop's own thread, in the next tick.
 
         A round trip to the writer's thread takes about as long as half a commit. The caller's own task runs it: that of
         a future would be woken a tick later.
         """
         try:
-            yield
-            is_done = self._is_led(operation, submitted_at)
-        except BaseException:  # the caller was cancelled, or the handler of a signal has raised
-            self._withdraw(operation)
-            raise
-        if not is_done:
-            return (yield from operation.awaited(self.loop).__await__())
-        try:
-            return operation.result if operation.error is None else operation.raise_error()
+            try:
+                yield
+                is_done = self._is_led(operation, submitted_at)
+            except BaseException:  # the caller was cancelled, or the handler of a signal has raised
+                self._withdraw(operation, future)
+                raise
+            if is_done:
+                return operation.result if operation.error is None else operation.raise_error()
+            return (yield from operation.awaited(future).__await__())
         finally:
-            del operation  # or the error's traceback would be a cycle
+            del future  # or the traceback of its error would be a cycle
 
     def _is_led(self, operation: Operation, submitted_at: float) -> bool:
         """Run an operation in this thread, if nothing has happened in the loop since; tell whether it is done."""
@@ -396,9 +411,10 @@ class Submitter(Recipient):
         self._signals.deliver()
         return is_done
 
-    def _withdraw(self, operation: Operation) -> None:
+    def _withdraw(self, operation: Operation, future: "asyncio.Future[Any]") -> None:
         """Let an operation be, whose caller does not await it any more."""
-        operation.future_in(self.loop).cancel()
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # its error was to be raised in this tick: nothing is logged of it
         if operation in self._collected:
             self._collected.remove(operation)
             self._size -= 1
@@ -412,7 +428,6 @@ class Submitter(Recipient):
         self._skipped_next = min(2 * self._skipped_next, MOST_SKIPPED)
 
     def _send_batch(self, operations: list[Operation]) -> Batch:
-        operations[0].future_in(self.loop)  # the first of a tick was to run in this thread, and has none yet
         batch = self._dispatch(Batch(self, operations, now := time.monotonic(), now + self._timeout), self._send)
         self.block_on(batch)
         return batch
