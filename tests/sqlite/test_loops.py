@@ -146,6 +146,35 @@ class TestClosedLoops:
         asyncio.run(asyncio.wait_for(opened.store_agent(an_agent("next")), 15))
         close(opened)
 
+    @pytest.mark.parametrize(
+        "start",
+        [lambda storage: storage.store_agent(an_agent("left")), lambda storage: storage.list_agents()],
+        ids=["write", "read"],
+    )
+    @pytest.mark.parametrize("amount", [1, 5])
+    @pytest.mark.parametrize("turns", [1, 2, 3])
+    def test_the_status_counts_no_call_of_a_closed_loop_for_ever(
+        self,
+        opened: SqliteStorage,
+        start: Callable[[SqliteStorage], Coroutine[Any, Any, Any]],
+        amount: int,
+        turns: int,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        loop = asyncio.new_event_loop()
+        calls = [loop.create_task(called(start, opened)) for _ in range(amount)]
+        for _ in range(turns):
+            loop.run_until_complete(asyncio.sleep(0))
+        loop.close()  # the tasks are never run again
+
+        engine = opened._engine
+        close(opened)  # all that was sent is answered by then
+
+        status = engine.pool_status()
+        assert (status.active, status.waiting) == (0, 0)
+        del calls
+        caplog.clear()
+
     @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited", "ignore:A transaction")
     @pytest.mark.parametrize("turns", [1, 2, 3])
     def test_a_loop_that_is_abandoned_while_it_begins_a_transaction_blocks_no_other_call(

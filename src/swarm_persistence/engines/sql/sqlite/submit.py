@@ -168,7 +168,8 @@ class Recipient(ABC):
     @property
     def running(self) -> int:
         """Return how many batches are being run."""
-        return sum(batch.taken.locked() for batch in list(self._in_flight))
+        # Those that are done include answers that a closed loop never takes.
+        return sum(batch.taken.locked() and not batch.is_done for batch in list(self._in_flight))
 
     @abstractmethod
     def settle(self, batch: Batch) -> None:
@@ -227,7 +228,8 @@ class Submitter(Recipient):
     def waiting(self) -> int:
         """Return how many operations no thread runs yet."""
         sent = [batch for batch in list(self._in_flight) if batch.waits_for_writer and not batch.taken.locked()]
-        return len(self._deferred) + len(self._collected) + sum(len(batch.operations) for batch in sent)
+        unsent = 0 if self.loop.is_closed() else len(self._deferred) + len(self._collected)  # a closed loop sends none
+        return unsent + sum(len(batch.operations) for batch in sent)
 
     def submit(
         self,
