@@ -383,6 +383,34 @@ class TestBesideAChain:
         assert chain_of(storage).is_active
         assert len(storage.list_agents()) == 13
 
+    def test_what_an_event_loop_writes_is_not_gathered_and_ends_no_gathering(
+        self, storage: BlockingStorage, callers: Callers
+    ) -> None:
+        gathered = writer_of(storage)._gathered
+        thread = threading.Thread(target=storage.store_agent, args=(an_agent("gathered"),))
+        thread.start()
+        block_until(lambda: len(gathered) == 1)
+
+        async def write() -> None:
+            for number in range(3):
+                await storage.storage.store_agent(an_agent(f"single-{number}"))
+                assert len(gathered) == 1
+            await asyncio.gather(*(storage.storage.store_agent(an_agent(f"agent-{each}")) for each in range(2)))
+
+        asyncio.run(write())
+
+        assert len(gathered) == 1
+        assert {agent.id for agent in storage.list_agents()} == {
+            "single-0",
+            "single-1",
+            "single-2",
+            "agent-0",
+            "agent-1",
+        }
+        chain_of(storage).break_off()
+        thread.join(LIMIT_SECONDS)
+        assert storage.get_agent("gathered") is not None
+
     def test_a_thread_runs_a_transaction(self, storage: BlockingStorage, callers: Callers) -> None:
         with storage.transaction():
             storage.store_agent(an_agent())
