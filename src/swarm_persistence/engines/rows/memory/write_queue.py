@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from swarm_persistence.engines.nested_calls import waits_for_itself
 from swarm_persistence.engines.rows.sessions import RowSession
 from swarm_persistence.engines.transaction_errors import lock_timed_out
-from swarm_persistence.errors import OtherError
 
 Action = Callable[[], object]
 
@@ -33,10 +33,7 @@ class DeferredLock:
         self._lock.acquire()
         if self._is_held:
             self._lock.release()
-            raise OtherError(
-                "a finalizer, or a signal's handler, calls the storage in the midst of another call of its thread; "
-                "make this call after that one"
-            )
+            raise waits_for_itself()
         self._is_held = True
 
     def __exit__(self, *_: object) -> None:

@@ -15,6 +15,7 @@ from typing import cast
 
 import apsw
 
+from swarm_persistence.engines.nested_calls import waits_for_itself
 from swarm_persistence.engines.sql.sqlite.connection import LockWait
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
@@ -74,6 +75,8 @@ class Writer:
         self._gathered: deque[Batch] = deque()
         # Held by the leader, the thread that uses the connection and takes batches from the inbox.
         self._lead = threading.Lock()
+        self._leader = 0
+        """The thread that leads, 0 if none does: a finalizer may interrupt it, whose call would wait for itself."""
         self.is_lent = False
         """Whether a calling thread uses the connection for an operation that is in no batch."""
         self._wake = threading.Lock()
@@ -95,6 +98,9 @@ class Writer:
 
     def send(self, batch: Batch) -> None:
         """Take a batch; its operations are answered by `answer`."""
+        if self._leader == threading.get_ident():
+            refuse(batch, waits_for_itself())
+            return
         self._put(batch)
         if self._is_over:
             self._refuse_the_rest()
@@ -104,6 +110,7 @@ class Writer:
         if self._inbox or not self._lead.acquire(blocking=False):
             return False
         try:
+            self._leader = threading.get_ident()
             self.is_lent = True
             return self.commits.run_alone(operation, deadline)
         finally:
@@ -112,6 +119,9 @@ class Writer:
 
     def lead_group(self, batch: Batch) -> None:
         """Take a batch, and run it in the calling thread, with what else waits, if no thread leads at this moment."""
+        if self._leader == threading.get_ident():
+            refuse(batch, waits_for_itself())
+            return
         if self.wake_chain.woken is not None:
             self._gathered.append(batch)
             # The thread that ends the chain takes what was gathered before.
@@ -125,6 +135,7 @@ class Writer:
                 self._refuse_the_rest()
             return
         try:
+            self._leader = threading.get_ident()
             while not batch.is_done and self._run_group(may_wait=False):
                 pass
         finally:
@@ -133,6 +144,7 @@ class Writer:
             self._put()  # the writer's thread also watches the chain of a group that was run here
 
     def _stop_leading(self) -> None:
+        self._leader = 0
         self._lead.release()
         if self._inbox or self.commits.is_checkpoint_due:
             self._put()
@@ -171,6 +183,7 @@ class Writer:
             raise
         finally:
             self._is_over = True
+            self._leader = 0
             self.wake_chain.break_off()
             self._refuse_the_rest()
             # The last connection to close removes the log, and a reader that opens one then would miss it.
@@ -210,6 +223,7 @@ class Writer:
         while True:
             self._wait_for_work()
             self._lead.acquire()
+            self._leader = threading.get_ident()
             while True:
                 if self._inbox and not self._run_group(may_wait=True) and not self._run_other():
                     return
@@ -219,6 +233,7 @@ class Writer:
                     self._foreign_commits.poll_if_due(self.commits)
                 if not self._inbox:
                     break
+            self._leader = 0
             self._lead.release()
 
     def _run_other(self) -> bool:
