@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from polling import until
-from swarm_persistence import SqliteStorage, TransactionError
+from swarm_persistence import ConflictError, SqliteStorage, TaskStatus, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
 from swarm_persistence.engines.sql.sqlite.submit import MOST_SKIPPED, Batch, Recipient, Submitter
@@ -395,6 +395,46 @@ class TestWrites:
 
         assert await writing.get_agent("first") is None
         assert await writing.get_agent("second") is not None
+
+    async def test_one_that_was_answered_before_its_turn_gives_its_outcome(self, writing: SqliteStorage) -> None:
+        stored = elsewhere(writing.store_agent(an_agent("new")))
+        await self.answer_before_its_turn(writing)
+        await asyncio.wait_for(stored, LIMIT_SECONDS)
+
+        refused = elsewhere(writing.store_agent(an_agent("new")))
+        await self.answer_before_its_turn(writing)
+        with pytest.raises(ConflictError, match="new"):
+            await asyncio.wait_for(refused, LIMIT_SECONDS)
+
+        claimed = elsewhere(writing.claim_next_task("agent-0"))
+        await self.answer_before_its_turn(writing)
+        task = await asyncio.wait_for(claimed, LIMIT_SECONDS)
+        assert task is not None
+        assert task.status is TaskStatus.ASSIGNED
+
+    async def test_a_claim_that_was_answered_before_its_caller_is_cancelled_is_undone(
+        self, writing: SqliteStorage
+    ) -> None:
+        claimed = elsewhere(writing.claim_next_task("agent-0"))
+        await self.answer_before_its_turn(writing)
+        claimed.cancel()
+        await asyncio.wait([claimed])
+
+        assert claimed.cancelled()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while len(await writing.get_pending_tasks()) < 2:
+                pass
+
+    @staticmethod
+    async def answer_before_its_turn(storage: SqliteStorage) -> None:
+        """Send the operation that was to run in this thread, and settle it, as a call beside it in a busy loop does."""
+        await asyncio.sleep(0)
+        submitter = storage._engine._submitters[asyncio.get_running_loop()][0]
+        assert isinstance(submitter, Submitter)
+        submitter.flush()
+        (batch,) = submitter._in_flight
+        assert batch.wait(LIMIT_SECONDS)
+        submitter.settle(batch)
 
     async def test_a_cancelled_one_leaves_the_storage_usable(self, writing: SqliteStorage) -> None:
         for turns in range(6):

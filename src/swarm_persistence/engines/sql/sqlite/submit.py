@@ -44,7 +44,7 @@ class Operation(msgspec.Struct, eq=False, gc=False):
     """One or more statements that succeed or fail together; its result holds one of each."""
 
     future: "asyncio.Future[Any] | None"
-    """What the caller awaits; one that runs in its caller's thread needs none."""
+    """What the caller awaits; without one, the caller takes the outcome from the operation itself."""
     statements: Sequence[Statement] = ()
     result: Any = None
     error: BaseException | None = None
@@ -57,7 +57,9 @@ class Operation(msgspec.Struct, eq=False, gc=False):
     def settle(self) -> None:
         """Give the outcome to the caller; runs in the caller's loop."""
         future, error = self.future, self.error
-        if future is None or future.done():
+        if future is None:
+            return
+        if future.done():
             self.discard()
         elif error is None:
             future.set_result(self.result)
@@ -75,9 +77,9 @@ class Operation(msgspec.Struct, eq=False, gc=False):
         finally:
             del error  # or its traceback would be a cycle
 
-    def awaited(self, future: "asyncio.Future[Any]") -> Awaitable[Any]:
-        """Return what the caller awaits while another thread runs the operation, whose future this is."""
-        return future
+    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
+        """Return what the caller awaits while another thread runs the operation."""
+        return self.future_in(loop)
 
     def future_in(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
         """Return the future; create it at the first call."""
@@ -106,7 +108,8 @@ class Delivery(Operation, eq=False, kw_only=True):
     on_abandoned: Callable[[Any], None] | None = None
     """Called when the caller was cancelled: with the result, or with `None` if there is none."""
 
-    def awaited(self, future: "asyncio.Future[Any]") -> Awaitable[Any]:
+    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
+        future = self.future_in(loop)
         return future if self.on_abandoned is None else delivered(future, self.on_abandoned)
 
     def discard(self) -> None:
@@ -244,9 +247,8 @@ class Submitter(Recipient):
         argument is compiled later, in the order of the calls. `deferred` is the future of a call that was deferred
         before.
         """
-        future: asyncio.Future[Any]
         if self._collected or self._size >= _MOST_OPERATIONS:
-            future = deferred or self.loop.create_future()
+            future: asyncio.Future[Any] = deferred or self.loop.create_future()
             if self._size >= _MOST_OPERATIONS:
                 self._deferred.append((kind, compile, argument, future))
                 return future
@@ -266,14 +268,16 @@ class Submitter(Recipient):
         self._collected.append(operation)
         is_skipped = is_single and self._skipped > 0
         self._skipped -= is_skipped
-        operation.future = future = deferred or self.loop.create_future()  # here, as one that has failed forgets it
-        if not is_single or self._is_busy:
+        is_sent_soon = not is_single or self._is_busy
+        is_sent = is_sent_soon or is_skipped or self._lead is None or deferred is not None
+        if not is_sent and not are_large(operation.statements):
+            return self._lead_next_tick(operation, time.monotonic())
+        future = operation.future_in(self.loop)  # before it is sent: one that has failed forgets it
+        if is_sent_soon:
             self._flush_soon()  # sent with the others of this tick
-        # Callers run one after another: there is nothing to collect, and this saves at least a tick.
-        elif is_skipped or self._lead is None or deferred is not None or are_large(operation.statements):
-            self.flush()
         else:
-            return self._lead_next_tick(operation, future, time.monotonic())
+            # Callers run one after another: there is nothing to collect, and this saves at least a tick.
+            self.flush()
         return future
 
     def send_alone(self, operation: Operation) -> Batch:
@@ -364,26 +368,22 @@ class Submitter(Recipient):
         return operation.result if operation.error is None else operation.raise_error()
 
     @coroutine
-    def _lead_next_tick(
-        self, operation: Operation, future: "asyncio.Future[Any]", submitted_at: float
-    ) -> Generator[Any, None, Any]:
+    def _lead_next_tick(self, operation: Operation, submitted_at: float) -> Generator[Any, None, Any]:
         """Run a single operation in the loop's own thread, in the next tick.
 
         A round trip to the writer's thread takes about as long as half a commit. The caller's own task runs it: that of
         a future would be woken a tick later.
         """
         try:
-            try:
-                yield
-                is_done = self._is_led(operation, submitted_at)
-            except BaseException:  # the caller was cancelled, or the handler of a signal has raised
-                self._withdraw(operation, future)
-                raise
-            if is_done:
-                return operation.result if operation.error is None else operation.raise_error()
-            return (yield from operation.awaited(future).__await__())
-        finally:
-            del future  # or the traceback of its error would be a cycle
+            yield
+            is_done = self._is_led(operation, submitted_at)
+        except BaseException:  # the caller was cancelled, or the handler of a signal has raised
+            self._withdraw(operation)
+            raise
+        # Sent with others before this tick, it may have been answered by now.
+        if not is_done and (operation in self._collected or self._is_in_flight(operation)):
+            return (yield from operation.awaited(self.loop).__await__())
+        return operation.result if operation.error is None else operation.raise_error()
 
     def _is_led(self, operation: Operation, submitted_at: float) -> bool:
         """Run an operation in this thread, if nothing has happened in the loop since; tell whether it is done."""
@@ -413,16 +413,18 @@ class Submitter(Recipient):
         self._signals.deliver()
         return is_done
 
-    def _withdraw(self, operation: Operation, future: "asyncio.Future[Any]") -> None:
+    def _withdraw(self, operation: Operation) -> None:
         """Let an operation be, whose caller does not await it any more."""
-        if not future.cancel() and not future.cancelled():
-            future.exception()  # its error was to be raised in this tick: nothing is logged of it
+        operation.future_in(self.loop).cancel()
         if operation in self._collected:
             self._collected.remove(operation)
             self._size -= 1
-        elif any(operation in batch.operations for batch in self._in_flight):
+        elif self._is_in_flight(operation):
             return  # it is discarded once its outcome is known
         operation.discard()
+
+    def _is_in_flight(self, operation: Operation) -> bool:
+        return any(operation in batch.operations for batch in self._in_flight)
 
     def _back_off(self) -> None:
         """Send the next operations to the threads, after one took the loop too long; twice as many each time."""
