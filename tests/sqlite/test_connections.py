@@ -25,9 +25,9 @@ from swarm_persistence import (
     TransactionError,
     open_storage,
 )
+from swarm_persistence.engines.sql.sqlite.operations import QueryOperation
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
-from swarm_persistence.engines.sql.sqlite.submit import QueryOperation
 from swarm_persistence.engines.sql.statements import TextStatement
 from swarm_persistence.schema.tables import AGENTS, Table
 from swarm_persistence_conformance.callers import elsewhere

@@ -9,7 +9,7 @@ import pytest
 from swarm_persistence import DocumentModel, SqliteStorage
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit
-from swarm_persistence.engines.sql.sqlite.submit import Operation
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.statements import Statement
 
 LARGE = bytes(range(256)) * 80_000

@@ -12,7 +12,7 @@ import pytest
 from polling import until
 from swarm_persistence import SqliteStorage
 from swarm_persistence.engines.sql.sqlite import submit
-from swarm_persistence.engines.sql.sqlite.submit import Batch
+from swarm_persistence.engines.sql.sqlite.batches import Batch
 from swarm_persistence_conformance.callers import elsewhere
 from swarm_persistence_conformance.records import a_task, an_agent, ids
 

@@ -14,8 +14,9 @@ import pytest_asyncio
 from polling import until
 from swarm_persistence import ConflictError, SqliteStorage, TaskStatus, TransactionError
 from swarm_persistence.engines.sql.sqlite import submit
+from swarm_persistence.engines.sql.sqlite.batches import Batch, Recipient, answer
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import MOST_SKIPPED, Batch, Recipient, Submitter
+from swarm_persistence.engines.sql.sqlite.submit import MOST_SKIPPED, Submitter
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, RecordsStatement, RecordStatement
 from swarm_persistence.models.identifiers import new_id
 from swarm_persistence_conformance.callers import elsewhere
@@ -518,7 +519,7 @@ class TestWaiting:
         recipient = CalledLoop()
         for _ in range(2000):
             batch = Batch(recipient, [], 0.0, 1.0)
-            answering = threading.Thread(target=submit.answer, args=([batch],))
+            answering = threading.Thread(target=answer, args=([batch],))
             answering.start()
             is_done = batch.wait(0.00001)
             answering.join()

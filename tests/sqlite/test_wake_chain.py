@@ -15,8 +15,8 @@ from sqlite.test_read_turns import engine_of
 from swarm_persistence import BlockingStorage, ClosedError, EventModel, open_storage
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
 from swarm_persistence.engines.sql.sqlite import calling_threads, group_commit, wake_chain
+from swarm_persistence.engines.sql.sqlite.batches import held_lock
 from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Writer
-from swarm_persistence.engines.sql.sqlite.submit import held_lock
 from swarm_persistence.engines.sql.sqlite.wake_chain import FEWEST_CHAINED, WakeChain
 from swarm_persistence_conformance.records import an_agent, an_event
 from swarm_persistence_conformance.waiting import LIMIT_SECONDS

@@ -7,7 +7,8 @@ from types import coroutine
 from typing import Any
 
 from swarm_persistence.engines.calling_thread import CallingThreadLoop
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, Recipient, held_lock, time_out
+from swarm_persistence.engines.sql.sqlite.batches import Batch, Recipient, held_lock, time_out
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.wake_chain import WakeChain
 from swarm_persistence.engines.sql.statements import Statement
 

@@ -36,12 +36,12 @@ from swarm_persistence.engines.sql.sqlite.group_commit import GroupCommit, Write
 from swarm_persistence.engines.sql.sqlite.log import report_dropped_commits
 from swarm_persistence.engines.sql.sqlite.loop_submitters import LoopSubmitters
 from swarm_persistence.engines.sql.sqlite.opening import prepare
+from swarm_persistence.engines.sql.sqlite.operations import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.readers import Readers
 from swarm_persistence.engines.sql.sqlite.reserved_numbers import NumberReserve, skip_numbers_of_another_boot
 from swarm_persistence.engines.sql.sqlite.sessions import SqliteSession, SqliteSnapshot
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
-from swarm_persistence.engines.sql.sqlite.submit import Action, Delivery, Operation, QueryOperation
 from swarm_persistence.engines.stepping import run_in_steps
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.watches import TableWatch, Watches

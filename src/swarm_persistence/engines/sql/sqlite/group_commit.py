@@ -7,7 +7,7 @@ them as one group.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
@@ -16,10 +16,12 @@ from typing import cast
 import apsw
 
 from swarm_persistence.engines.nested_calls import waits_for_itself
+from swarm_persistence.engines.sql.sqlite.batches import Batch, answer, refuse
 from swarm_persistence.engines.sql.sqlite.connection import LockWait
 from swarm_persistence.engines.sql.sqlite.execution import UpkeepResults, execute, fetch
 from swarm_persistence.engines.sql.sqlite.failures import is_open_outcome
 from swarm_persistence.engines.sql.sqlite.foreign_commits import ForeignCommits, Poll
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, QueryOperation, is_any_wanted
 from swarm_persistence.engines.sql.sqlite.repetition import is_repeatable, stored_sequences
 from swarm_persistence.engines.sql.sqlite.statements import (
     MOST_ROWS,
@@ -29,7 +31,6 @@ from swarm_persistence.engines.sql.sqlite.statements import (
     PutStatement,
     Row,
 )
-from swarm_persistence.engines.sql.sqlite.submit import Action, Batch, Operation, QueryOperation, answer, refuse
 from swarm_persistence.engines.sql.sqlite.wake_chain import WATCH_SECONDS, WakeChain
 from swarm_persistence.engines.sql.sqlite.writer_connection import WriterConnection
 from swarm_persistence.engines.sql.statements import Statement, run_all, tables_changed
@@ -275,7 +276,7 @@ class Writer:
         if operation.is_wanted:
             try:
                 self.commits.prepare()
-                self.commits.busy_handler.wait = LockWait(operation.deadline, partial(_is_any_wanted, (operation,)))
+                self.commits.busy_handler.wait = LockWait(operation.deadline, partial(is_any_wanted, (operation,)))
                 operation.result = operation.action()
             except BaseException as error:
                 operation.error = self.commits.translate(error)
@@ -326,7 +327,7 @@ class GroupCommit(WriterConnection):
             ]
             # The earliest deadline, as batches are in the order of their submission.
             deadline = batches[0].deadline
-            wait = LockWait(deadline if may_wait else 0.0, partial(_is_any_wanted, operations))
+            wait = LockWait(deadline if may_wait else 0.0, partial(is_any_wanted, operations))
             try:
                 self._run(operations, wait, deadline)
             except apsw.BusyError as error:
@@ -608,7 +609,3 @@ def _fail(operations: Sequence[Operation], error: BaseException) -> None:
     for operation in operations:
         if operation.error is None:
             operation.error = copy_error(error)
-
-
-def _is_any_wanted(operations: Iterable[Action | Operation]) -> bool:
-    return any(operation.is_wanted for operation in operations)

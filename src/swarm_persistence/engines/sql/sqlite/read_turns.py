@@ -6,7 +6,7 @@ from time import monotonic
 
 import msgspec
 
-from swarm_persistence.engines.sql.sqlite.submit import held_lock
+from swarm_persistence.engines.sql.sqlite.batches import held_lock
 
 _TURN_SECONDS = 0.001
 """How long a thread that has waited reads while others wait: a change of thread costs as much as several reads."""

@@ -8,15 +8,16 @@ from typing import Any
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.batches import Batch, answer, refuse
 from swarm_persistence.engines.sql.sqlite.bounded_reads import BoundedReads
 from swarm_persistence.engines.sql.sqlite.connection import BusyHandler, LockWait
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.failures import has_spoiled_connection
 from swarm_persistence.engines.sql.sqlite.file_identity import FileIdentity
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.read_turns import ReadTurns
 from swarm_persistence.engines.sql.sqlite.settings import SqliteSettings
 from swarm_persistence.engines.sql.sqlite.statements import TooLargeError
-from swarm_persistence.engines.sql.sqlite.submit import Batch, Operation, answer, refuse
 from swarm_persistence.engines.sql.statements import Statement, TextStatement
 from swarm_persistence.errors import ClosedError, PoolError, copy_error
 

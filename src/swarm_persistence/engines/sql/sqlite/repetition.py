@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import apsw
 
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.statements import BulkInsertStatement, ProbeThenInsertStatement
-from swarm_persistence.engines.sql.sqlite.submit import Operation
 from swarm_persistence.engines.sql.statements import IfChangedStatement, Statement
 
 

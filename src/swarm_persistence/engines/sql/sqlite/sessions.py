@@ -12,22 +12,15 @@ from typing import Any, TypeVar
 import apsw
 
 from swarm_persistence.engines.reads import Read
+from swarm_persistence.engines.sql.sqlite.batches import Batch, answer, refuse
 from swarm_persistence.engines.sql.sqlite.calling_threads import ThreadSubmitter
 from swarm_persistence.engines.sql.sqlite.execution import fetch
 from swarm_persistence.engines.sql.sqlite.group_commit import Writer, changed_by
 from swarm_persistence.engines.sql.sqlite.numbers import CHANGES, numbers_of
+from swarm_persistence.engines.sql.sqlite.operations import Action, Operation, QueryOperation
 from swarm_persistence.engines.sql.sqlite.statement_compiler import SqliteStatementCompiler
 from swarm_persistence.engines.sql.sqlite.statements import ShortCommand
-from swarm_persistence.engines.sql.sqlite.submit import (
-    Action,
-    Batch,
-    Operation,
-    QueryOperation,
-    Submitter,
-    answer,
-    are_large,
-    refuse,
-)
+from swarm_persistence.engines.sql.sqlite.submit import Submitter, are_large
 from swarm_persistence.engines.sql.statements import Statement
 from swarm_persistence.engines.steps import Step
 from swarm_persistence.engines.transaction_errors import is_over, was_open_too_long

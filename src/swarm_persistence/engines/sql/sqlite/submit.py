@@ -1,25 +1,19 @@
-"""Sends the operations of an event loop to a thread, one batch per tick, and delivers the answers."""
+"""Sends the operations of an event loop to a thread, one batch per tick; runs a single one in the loop's own thread."""
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextvars import Context
 from sys import getsizeof
-from threading import Lock
 from types import coroutine
-from typing import Any, NoReturn
-
-import msgspec
+from typing import Any
 
 from swarm_persistence.engines.deferred_signals import DeferredSignals
-from swarm_persistence.engines.delivery import delivered
+from swarm_persistence.engines.sql.sqlite.batches import Batch, Recipient, time_out
+from swarm_persistence.engines.sql.sqlite.operations import Operation
 from swarm_persistence.engines.sql.sqlite.statements import MOST_PUT, PutStatement
-from swarm_persistence.engines.sql.sqlite.wake_chain import FEWEST_CHAINED, WakeChain
 from swarm_persistence.engines.sql.statements import MOST_BYTES_IN_LOOP, InsertStatement, Statement
-from swarm_persistence.errors import PoolError, copy_error
 
 _FIRST_CHECK_SECONDS = 0.002
 _LATER_CHECK_SECONDS = 0.05
@@ -39,144 +33,7 @@ _MOST_OPERATIONS = 8192
 which bounds the memory."""
 
 
-# Structs that the garbage collector need not look at: thousands are in flight at once, in no cycle.
-class Operation(msgspec.Struct, eq=False, gc=False):
-    """One or more statements that succeed or fail together; its result holds one of each."""
-
-    future: "asyncio.Future[Any] | None"
-    """What the caller awaits; without one, the caller takes the outcome from the operation itself."""
-    statements: Sequence[Statement] = ()
-    result: Any = None
-    error: BaseException | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        """Return whether the caller was not cancelled."""
-        return self.future is None or not self.future.cancelled()
-
-    def settle(self) -> None:
-        """Give the outcome to the caller; runs in the caller's loop."""
-        future, error = self.future, self.error
-        if future is None:
-            return
-        if future.done():
-            self.discard()
-        elif error is None:
-            future.set_result(self.result)
-        else:
-            self._forget_error()
-            future.set_exception(error)
-
-    def raise_error(self) -> NoReturn:
-        """Raise the error, once."""
-        error = self.error
-        assert error is not None
-        self._forget_error()
-        try:
-            raise error
-        finally:
-            del error  # or its traceback would be a cycle
-
-    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
-        """Return what the caller awaits while another thread runs the operation."""
-        return self.future_in(loop)
-
-    def future_in(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
-        """Return the future; create it at the first call."""
-        if (future := self.future) is None:
-            future = self.future = loop.create_future()
-        return future
-
-    def discard(self) -> None:
-        """Undo an operation whose result no caller takes."""
-        self._forget_error()
-
-    def _forget_error(self) -> None:
-        """Forget an error that is delivered: its traceback leads to the operation, and no collector sees that cycle."""
-        if self.error is not None:
-            # The error last: `changed_by`, in another thread, looks at it first.
-            self.result = self.future = self.error = None
-
-
-class QueryOperation(Operation, eq=False, gc=False):
-    """One statement that changes nothing; its result is the operation's."""
-
-
-class Delivery(Operation, eq=False, kw_only=True):
-    """An operation whose result must not be lost when its caller is cancelled."""
-
-    on_abandoned: Callable[[Any], None] | None = None
-    """Called when the caller was cancelled: with the result, or with `None` if there is none."""
-
-    def awaited(self, loop: asyncio.AbstractEventLoop) -> Awaitable[Any]:
-        future = self.future_in(loop)
-        return future if self.on_abandoned is None else delivered(future, self.on_abandoned)
-
-    def discard(self) -> None:
-        """Call `on_abandoned`."""
-        result = None if self.error is not None else self.result
-        self._forget_error()
-        if self.on_abandoned is not None:
-            self.on_abandoned(result)
-
-
-class Action(Delivery, eq=False, kw_only=True):
-    """A function that the writer runs, outside of any group."""
-
-    action: Callable[[], Any]
-    deadline: float | None = None
-    """Up to when the action waits for another process, if not up to `connection_timeout`."""
-    following: Callable[[], None] | None = None
-    """Called by the writer after the action has succeeded and its result was sent."""
-
-
 _Deferred = tuple[Callable[..., Operation], Callable[[Any], Sequence[Statement]], Any, "asyncio.Future[Any]"]
-
-
-class Batch(msgspec.Struct, eq=False):
-    """Operations that are sent together, and the submitter that receives their answers."""
-
-    submitter: "Recipient"
-    operations: list[Operation]
-    submitted_at: float
-    deadline: float
-    """When they time out, unless a thread has taken them by then."""
-    waits_for_writer: bool = True
-    """Whether an open transaction or another process can delay them."""
-    taken: Lock = msgspec.field(default_factory=Lock)
-    """Acquired, without waiting, by the thread that will run the batch or by the loop that gives it up."""
-    is_done: bool = False
-    waiter: "Lock | None" = None
-    is_abandoned: bool = False
-    """Whether its caller was interrupted, so that no loop takes the answer."""
-
-    def wait(self, seconds: float) -> bool:
-        """Block the loop until the batch is done; return `False` on timeout: the answer then comes as a callback."""
-        self.waiter = waiter = held_lock()
-        if self.is_done or waiter.acquire(timeout=seconds):
-            return True
-        self.waiter = None
-        # A thread that has just seen the waiter does not call the loop.
-        return self.is_done
-
-
-class Recipient(ABC):
-    """What takes the answers of batches that it has sent."""
-
-    loop: asyncio.AbstractEventLoop
-    wake_chain: WakeChain | None = None
-    """In which its thread is woken, if it is a calling thread that writes."""
-    _in_flight: dict[Batch, None]
-
-    @property
-    def running(self) -> int:
-        """Return how many batches are being run."""
-        # Those that are done include answers that a closed loop never takes.
-        return sum(batch.taken.locked() and not batch.is_done for batch in list(self._in_flight))
-
-    @abstractmethod
-    def settle(self, batch: Batch) -> None:
-        """Give the outcomes of a batch to the callers."""
 
 
 class Submitter(Recipient):
@@ -504,68 +361,3 @@ def are_large(statements: Iterable[Statement]) -> bool:
                 ):
                     return True
     return False
-
-
-def held_lock() -> Lock:
-    """Return a lock on which a thread waits until another one releases it."""
-    lock = Lock()
-    lock.acquire()
-    return lock
-
-
-def time_out(batch: Batch, explain: Callable[[], str], timeout: float) -> None:
-    """Settle a batch that has timed out, and was taken for that."""
-    reason = f"{explain()} for longer than connection_timeout ({timeout:g} s)"
-    for operation in batch.operations:
-        operation.error = PoolError(reason)
-    batch.submitter.settle(batch)
-
-
-def answer(batches: Sequence[Batch]) -> None:
-    """Deliver the answers of completed batches, with one call into each loop; runs in a thread."""
-    done: dict[asyncio.AbstractEventLoop, list[Batch]] = {}
-    is_large = len(batches) >= FEWEST_CHAINED
-    chain: WakeChain | None = None
-    chained: list[Lock] = []
-    for batch in batches:
-        batch.is_done = True  # before the waiter is looked for: `wait` does it in the opposite order
-        if (waiter := batch.waiter) is not None:
-            if is_large and (of_thread := batch.submitter.wake_chain) is not None:
-                chain = of_thread  # the same for all threads
-                chained.append(waiter)
-            else:
-                waiter.release()  # the loop blocks on it, and need not be called
-        elif batch.is_abandoned:
-            batch.submitter.settle(batch)
-        else:
-            done.setdefault(batch.submitter.loop, []).append(batch)
-    if chain is not None:
-        chain.wake(chained)
-    if not done:
-        return
-    for loop, answered in done.items():
-        try:
-            loop.call_soon_threadsafe(_settle, answered)
-        except RuntimeError:
-            _discard(answered)
-
-
-def refuse(batch: Batch, error: BaseException) -> None:
-    """Fail a batch that no thread will run; one that was already taken is left alone."""
-    if batch.taken.acquire(blocking=False):
-        for operation in batch.operations:
-            operation.error = copy_error(error)
-        answer([batch])
-
-
-def _settle(batches: list[Batch]) -> None:
-    for batch in batches:
-        batch.submitter.settle(batch)
-
-
-def _discard(batches: list[Batch]) -> None:
-    """Undo operations whose loop is closed: a transaction that was opened for it must not stay open."""
-    for batch in batches:
-        for operation in batch.operations:
-            with suppress(RuntimeError):
-                operation.discard()
