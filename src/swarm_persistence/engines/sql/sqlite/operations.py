@@ -10,7 +10,7 @@ from swarm_persistence.engines.delivery import delivered
 from swarm_persistence.engines.sql.statements import Statement
 
 
-# Structs that the garbage collector need not look at: thousands are in flight at once, in no cycle.
+# Structs that the garbage collector does not look at, as thousands are in flight: `_forget_error` ends their cycles.
 class Operation(msgspec.Struct, eq=False, gc=False):
     """One or more statements that succeed or fail together; its result holds one of each."""
 
@@ -84,9 +84,9 @@ class Delivery(Operation, eq=False, kw_only=True):
         return future if self.on_abandoned is None else delivered(future, self.on_abandoned)
 
     def discard(self) -> None:
-        """Call `on_abandoned`."""
+        """Undo it by `on_abandoned`."""
         result = None if self.error is not None else self.result
-        self._forget_error()
+        super().discard()
         if self.on_abandoned is not None:
             self.on_abandoned(result)
 
